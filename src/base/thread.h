@@ -1,0 +1,42 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef CS_BASE_THREAD_H
+#define CS_BASE_THREAD_H
+/* pthread behind statuses. Waits take deadlines: nothing here hangs alone. */
+#include "cornstarch/status.h"
+
+#include <pthread.h>
+#include <stdatomic.h>
+
+typedef cs_status (*csi_thread_fn)(void *arg);
+
+typedef struct csi_thread {
+    pthread_t handle;
+    csi_thread_fn fn;
+    void *arg;
+    cs_error error; /* valid after join when the status is not OK */
+    cs_status status;
+    bool started;
+} csi_thread;
+
+CS_NODISCARD cs_status csi_thread_start(csi_thread *thread, csi_thread_fn fn,
+                                        void *arg);
+/* Joins; returns the thread's own status and installs its error trail here. */
+CS_NODISCARD cs_status csi_thread_join(csi_thread *thread);
+
+typedef struct csi_mutex {
+    pthread_mutex_t handle;
+} csi_mutex;
+typedef struct csi_cond {
+    pthread_cond_t handle; /* monotonic clock */
+} csi_cond;
+
+void csi_mutex_init(csi_mutex *mutex);
+void csi_mutex_fini(csi_mutex *mutex);
+void csi_mutex_lock(csi_mutex *mutex);
+void csi_mutex_unlock(csi_mutex *mutex);
+void csi_cond_init(csi_cond *cond);
+void csi_cond_fini(csi_cond *cond);
+void csi_cond_broadcast(csi_cond *cond);
+/* false = the deadline (csi_clock_ns) passed. */
+bool csi_cond_wait_until(csi_cond *cond, csi_mutex *mutex, int64_t deadline_ns);
+#endif
