@@ -14,7 +14,10 @@
 
 CS_BEGIN_DECLS
 
-enum { CS_MAX_DIMS = 6, CS_SHAPE_TEXT_BYTES = 160 };
+enum {
+    CS_MAX_DIMS = 6,
+    CS_SHAPE_TEXT_BYTES = 160
+};
 
 typedef enum cs_dtype {
     CS_F32,
@@ -30,7 +33,7 @@ typedef enum cs_dtype {
 
 /* Bytes of one element; 0 for a value that is no dtype. */
 CS_API size_t cs_dtype_bytes(cs_dtype dtype);
-CS_API const char *cs_dtype_name(cs_dtype dtype);      /* "bf16"; "?" */
+CS_API const char *cs_dtype_name(cs_dtype dtype);        /* "bf16"; "?" */
 CS_API const char *cs_dtype_safetensors(cs_dtype dtype); /* "BF16"; "?" */
 CS_API bool cs_dtype_is_float(cs_dtype dtype);
 /* "bf16" -> CS_BF16. */
@@ -45,9 +48,9 @@ typedef struct cs_shape {
 } cs_shape;
 
 /* CS_SHAPE(3, 4) is the shape [3, 4]. */
-#define CS_SHAPE(...)                                                 \
+#define CS_SHAPE(...)                                                  \
     ((cs_shape){.n_dims = (int32_t)(sizeof((int64_t[]){__VA_ARGS__}) / \
-                                    sizeof(int64_t)),                 \
+                                    sizeof(int64_t)),                  \
                 .dim = {__VA_ARGS__}})
 
 /* Checks that there are 0..6 dims, none negative, and that the product fits. */

@@ -12,15 +12,15 @@
 #include <stdio.h>
 
 #ifdef __cplusplus
-#define CS_BEGIN_DECLS extern "C" {
-#define CS_END_DECLS   }
+#    define CS_BEGIN_DECLS extern "C" {
+#    define CS_END_DECLS   }
 #else
-#define CS_BEGIN_DECLS
-#define CS_END_DECLS
+#    define CS_BEGIN_DECLS
+#    define CS_END_DECLS
 #endif
 
 #define CS_API
-#define CS_NODISCARD   __attribute__((warn_unused_result))
+#define CS_NODISCARD    __attribute__((warn_unused_result))
 #define CS_PRINTF(f, a) __attribute__((format(printf, f, a)))
 
 CS_BEGIN_DECLS
@@ -42,7 +42,10 @@ typedef enum cs_status {
     CS_STATUS_COUNT
 } cs_status;
 
-enum { CS_ERROR_MESSAGE_BYTES = 1024, CS_ERROR_MAX_FRAMES = 12 };
+enum {
+    CS_ERROR_MESSAGE_BYTES = 1024,
+    CS_ERROR_MAX_FRAMES = 12
+};
 
 typedef struct cs_error_frame {
     const char *file;     /* borrowed: a string literal */
@@ -113,12 +116,12 @@ CS_END_DECLS
     } while (0)
 
 /* Like CS_CHECK, but jumps to `label`; needs a local `cs_status st`. */
-#define CS_CHECK_GOTO(label, cond, code, ...)   \
-    do {                                        \
-        if (!(cond)) {                          \
-            st = CS_FAIL((code), __VA_ARGS__);  \
-            goto label;                         \
-        }                                       \
+#define CS_CHECK_GOTO(label, cond, code, ...)  \
+    do {                                       \
+        if (!(cond)) {                         \
+            st = CS_FAIL((code), __VA_ARGS__); \
+            goto label;                        \
+        }                                      \
     } while (0)
 
 #endif

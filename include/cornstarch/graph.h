@@ -1,0 +1,133 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef CORNSTARCH_GRAPH_H
+#define CORNSTARCH_GRAPH_H
+/*
+ * The model as data: modules, layers, parameters with their stable names. It
+ * knows nothing of ranks or devices and holds no weights. Encoders come first,
+ * in recipe order (= rank order = mask kind order), the language model last.
+ * Immutable after create.
+ */
+#include "cornstarch/backend.h"
+#include "cornstarch/config.h"
+#include "cornstarch/shape.h"
+
+CS_BEGIN_DECLS
+
+typedef enum cs_modality { CS_MODALITY_TEXT, CS_MODALITY_VISION, CS_MODALITY_AUDIO } cs_modality;
+
+typedef enum cs_layer_kind {
+    CS_LAYER_PATCH_STEM, /* patches x W + positions */
+    CS_LAYER_CONV_STEM,  /* two 1-D convolutions + positions (Whisper) */
+    CS_LAYER_BLOCK,      /* pre-norm transformer block */
+    CS_LAYER_NORM,       /* an encoder's last norm, then pooling */
+    CS_LAYER_PROJECTOR,  /* features -> language model width */
+    CS_LAYER_EMBED,      /* token rows, encoder rows merged in */
+    CS_LAYER_HEAD,       /* last norm, logits, loss */
+    CS_LAYER_KIND_COUNT
+} cs_layer_kind;
+
+/* What a parameter is to its layer; a layer has each at most once. */
+typedef enum cs_slot {
+    CS_SLOT_NORM1_W, CS_SLOT_NORM1_B, /* also the only norm of NORM, HEAD */
+    CS_SLOT_Q_W, CS_SLOT_Q_B,
+    CS_SLOT_K_W, CS_SLOT_K_B,
+    CS_SLOT_V_W, CS_SLOT_V_B,
+    CS_SLOT_O_W, CS_SLOT_O_B,
+    CS_SLOT_NORM2_W, CS_SLOT_NORM2_B,
+    CS_SLOT_GATE_W, CS_SLOT_GATE_B,
+    CS_SLOT_UP_W, CS_SLOT_UP_B,     /* fc1 where there is no gate */
+    CS_SLOT_DOWN_W, CS_SLOT_DOWN_B, /* fc2 */
+    CS_SLOT_STEM1_W, CS_SLOT_STEM1_B, /* patch embedding, conv1 */
+    CS_SLOT_STEM2_W, CS_SLOT_STEM2_B, /* conv2 */
+    CS_SLOT_POSITION,
+    CS_SLOT_EMBED,
+    CS_SLOT_HEAD_W,
+    CS_SLOT_PROJ1_W, CS_SLOT_PROJ1_B,
+    CS_SLOT_PROJ2_W, CS_SLOT_PROJ2_B,
+    CS_SLOT_COUNT
+} cs_slot;
+
+typedef enum cs_param_role { CS_PARAM_WEIGHT, CS_PARAM_BIAS, CS_PARAM_NORM, CS_PARAM_EMBEDDING } cs_param_role;
+
+typedef enum cs_init_kind {
+    CS_INIT_ZEROS,
+    CS_INIT_ONES,
+    CS_INIT_NORMAL,   /* mean 0, std */
+    CS_INIT_SINUSOID  /* Whisper's fixed positions */
+} cs_init_kind;
+
+typedef struct cs_param {
+    char *name;        /* owned: Hugging Face name inside its folder */
+    char *global_name; /* owned: <module>.<name> */
+    int32_t module, layer; /* indices; layer counts within the module */
+    cs_slot slot;
+    bool in_projector; /* stored in <encoder>/projector/ */
+    cs_shape shape;
+    cs_param_role role;
+    cs_init_kind init;
+    double init_std;
+    bool is_trainable;
+    bool is_product; /* weight of a matrix product: has a deferred half */
+} cs_param;
+
+typedef struct cs_layer {
+    cs_layer_kind kind;
+    int32_t param[CS_SLOT_COUNT]; /* index into graph->params; -1 = absent */
+    /* dimensions; those that do not apply are 0 */
+    int64_t in_dim, out_dim, mlp_dim, vocab, n_positions;
+    int32_t heads, kv_heads, head_dim;
+    int32_t channels, kernel; /* stems: input columns; patch size or 3 */
+    int32_t pool;             /* NORM: rows averaged per feature */
+    cs_activation activation;
+    cs_norm_kind norm;
+    double norm_eps;
+    double rope_theta; /* 0 = no rotary embedding */
+    bool has_mlp_gate;
+    bool is_causal;
+} cs_layer;
+
+typedef struct cs_module {
+    char *name;   /* owned: recipe key or "language_model" */
+    char *family; /* owned: HF model_type without suffix: siglip, whisper, llama */
+    cs_modality modality;
+    int32_t n_layers;
+    cs_layer *layers; /* owned */
+    int64_t width;    /* of its own hidden states */
+    int64_t vocab;    /* language model */
+    int64_t max_positions; /* rows per item / tokens per document; 0 = any */
+    char *hf_config;       /* owned: config.json text for export */
+    char *projector_config; /* owned: projector/config.json, or NULL */
+    char *source;           /* owned: folder with weights, or NULL = random */
+    char *projector_source; /* owned or NULL */
+    /* what its processor must produce */
+    int32_t image_size, patch_size, n_channels; /* vision */
+    int32_t n_mels;                             /* audio */
+    int32_t pool;      /* encoder rows per feature row (rounded up per item) */
+} cs_module;
+
+typedef struct cs_graph {
+    int32_t n_modules; /* encoders + 1 */
+    cs_module *modules; /* owned */
+    int32_t n_params;
+    cs_param *params;   /* owned, in module, layer, slot order */
+    cs_mask_policy attention;
+} cs_graph;
+
+CS_API void cs_graph_destroy(cs_graph **graph);
+CS_API int32_t cs_graph_find_param(const cs_graph *graph, const char *global);
+CS_API int32_t cs_graph_find_module(const cs_graph *graph, const char *name);
+CS_API int32_t cs_graph_language_model(const cs_graph *graph); /* the last */
+CS_API int64_t cs_graph_param_count(const cs_graph *graph, int32_t module,
+                                    bool trainable_only); /* elements; -1 all */
+/* Names unique, shapes agree from layer to layer, heads divide. */
+CS_API CS_NODISCARD cs_status cs_graph_check(const cs_graph *graph);
+/* Indented tree of modules, layers, parameters. [out,own] csi_free. */
+CS_API CS_NODISCARD cs_status cs_graph_print(const cs_graph *graph,
+                                             bool with_params, char **out);
+/* Forward multiply-add FLOPs of one layer for `rows` rows and `pairs` visible
+ * (query, key) pairs. */
+CS_API double cs_layer_forward_flops(const cs_layer *layer, double rows,
+                                     double pairs);
+
+CS_END_DECLS
+#endif
