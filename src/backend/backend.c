@@ -1,0 +1,222 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The registry of backends. A table is filled by ref first, so that it is
+ * complete, and then overridden by the module of the fast CPU kernels, which
+ * is opened only when somebody asks for it: the program starts in
+ * milliseconds and runs where the module's libraries are missing.
+ *
+ * The module brings an OpenMP runtime that reads its environment when it is
+ * loaded, so that is set before. Ranks are threads and may create backends at
+ * the same time: opening happens under a lock.
+ */
+#include "cornstarch/backend.h"
+
+#include "cornstarch/log.h"
+
+#include "base/alloc.h"
+#include "base/thread.h"
+
+#include <dlfcn.h>
+#include <inttypes.h>
+#include <limits.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#define MODULE_NAME "libcornstarch_cpu.so"
+
+enum {
+    REASON_BYTES = 512
+};
+
+/* Never unmapped: the OpenMP runtime's idle threads live in it. */
+enum {
+    OPEN_FLAGS = RTLD_NOW | RTLD_LOCAL | RTLD_NODELETE
+};
+
+typedef cs_status (*fill_fn)(cs_backend *backend);
+
+cs_dtype cs_real_dtype(cs_dtype dtype)
+{
+    return dtype == CS_F64 ? CS_F64 : CS_F32;
+}
+
+void *csi_backend_scratch(cs_backend *backend, size_t n_bytes)
+{
+    if (n_bytes > backend->scratch_bytes) {
+        const size_t grown = n_bytes + n_bytes / 4;
+
+        csi_free(backend->scratch);
+        backend->scratch = csi_aligned(grown);
+        backend->scratch_bytes = backend->scratch != NULL ? grown : 0;
+    }
+    return backend->scratch;
+}
+
+/* Spinning threads that meet other work lose more than they win, and a
+ * dynamic team would change results: see docs/numerics.md. What the user has
+ * set stays. */
+static void set_openmp_environment(void)
+{
+    static const char *const settings[][2] = {
+        {"GOMP_SPINCOUNT",        "1000" },
+        {"OMP_DYNAMIC",           "false"},
+        {"OMP_MAX_ACTIVE_LEVELS", "1"    },
+    };
+
+    for (size_t i = 0; i < sizeof settings / sizeof settings[0]; i++) {
+        (void)setenv(settings[i][0], settings[i][1], 0);
+    }
+}
+
+/* Opens folder/relative/MODULE_NAME if there is such a file. A file that does
+ * not load is remembered in `reason`, for the error. */
+static void *open_in(const char *folder, const char *relative,
+                     char reason[REASON_BYTES])
+{
+    char path[PATH_MAX + 64];
+    const int length =
+        snprintf(path, sizeof path, "%s/%s%s", folder, relative, MODULE_NAME);
+
+    if (length < 0 || (size_t)length >= sizeof path ||
+        access(path, R_OK) != 0) {
+        return NULL;
+    }
+    void *module = dlopen(path, OPEN_FLAGS);
+    if (module == NULL && reason[0] == '\0') {
+        (void)snprintf(reason, REASON_BYTES, "%s", dlerror());
+    }
+    return module;
+}
+
+static void *open_module(char reason[REASON_BYTES])
+{
+    const char *folder = getenv("CORNSTARCH_MODULES");
+    void *module = NULL;
+    char self[PATH_MAX] = "";
+
+    if (folder != NULL && folder[0] != '\0') {
+        module = open_in(folder, "", reason);
+    }
+    const ssize_t length = readlink("/proc/self/exe", self, sizeof self - 1);
+    if (length > 0) {
+        self[length] = '\0';
+        char *slash = strrchr(self, '/');
+        if (slash != NULL) {
+            *slash = '\0';
+        }
+        if (module == NULL) {
+            module = open_in(self, "", reason);
+        }
+        if (module == NULL) {
+            module = open_in(self, "../lib/cornstarch/", reason);
+        }
+    }
+    if (module == NULL) {
+        module = dlopen(MODULE_NAME, OPEN_FLAGS);
+        if (module == NULL && reason[0] == '\0') {
+            (void)snprintf(reason, REASON_BYTES, "%s", dlerror());
+        }
+    }
+    return module;
+}
+
+static cs_status fill_from_module(cs_backend *backend)
+{
+    char reason[REASON_BYTES] = "";
+    fill_fn fill = NULL;
+
+    set_openmp_environment();
+    backend->module = open_module(reason);
+    CS_CHECK(backend->module != NULL, CS_ERR_DEVICE,
+             "the module of backend cpu does not open: %s", reason);
+    void *symbol = dlsym(backend->module, "csi_cpu_fill");
+    CS_CHECK(symbol != NULL, CS_ERR_DEVICE, "%s has no symbol csi_cpu_fill",
+             MODULE_NAME);
+    memcpy(&fill, &symbol, sizeof fill);
+    CS_TRY(fill(backend));
+    return CS_OK;
+}
+
+static void fill_ref(cs_backend *backend)
+{
+    backend->name = "ref";
+    (void)snprintf(backend->detail, sizeof backend->detail, "plain loops");
+    backend->q_block = 64;
+    backend->k_block = 64;
+    csi_ref_fill(backend);
+}
+
+static cs_status create(const char *name, int32_t n_threads, bool use_module,
+                        cs_backend **out)
+{
+    static csi_mutex opening = {.handle = PTHREAD_MUTEX_INITIALIZER};
+    cs_status st = CS_OK;
+    cs_backend *backend = csi_calloc(1, sizeof *backend);
+
+    CS_CHECK(backend != NULL, CS_ERR_NOMEM, "backend %s", name);
+    backend->n_threads = n_threads;
+    fill_ref(backend);
+    if (use_module) {
+        backend->name = "cpu";
+        csi_mutex_lock(&opening);
+        st = fill_from_module(backend);
+        csi_mutex_unlock(&opening);
+        CS_TRY_GOTO(undo, st);
+    }
+    *out = backend;
+    return CS_OK;
+
+undo:
+    cs_backend_destroy(&backend);
+    return st;
+}
+
+cs_status cs_backend_create(const char *name, int32_t n_threads,
+                            cs_backend **out)
+{
+    static atomic_flag warned = ATOMIC_FLAG_INIT;
+    const char *narrowed = getenv("CORNSTARCH_CPU");
+    const bool is_auto = strcmp(name, "auto") == 0;
+
+    CS_CHECK(n_threads >= 1, CS_ERR_ARG,
+             "backend %s: wanted at least 1 thread, got %" PRId32, name,
+             n_threads);
+    CS_CHECK(is_auto || strcmp(name, "ref") == 0 || strcmp(name, "cpu") == 0,
+             CS_ERR_ARG, "backend: wanted auto, cpu or ref, got '%s'", name);
+    if (strcmp(name, "ref") == 0 ||
+        (narrowed != NULL && strcmp(narrowed, "ref") == 0)) {
+        CS_TRY(create(name, n_threads, false, out));
+        return CS_OK;
+    }
+    const cs_status st = create(name, n_threads, true, out);
+    if (st == CS_OK || !is_auto || st == CS_ERR_NOMEM || st == CS_ERR_ARG) {
+        CS_TRY(st);
+        return CS_OK;
+    }
+    if (!atomic_flag_test_and_set(&warned)) {
+        cs_log(CS_LOG_WARN, "backend", "using the slow reference kernels: %s",
+               cs_error_message());
+    }
+    cs_error_clear();
+    CS_TRY(create(name, n_threads, false, out));
+    return CS_OK;
+}
+
+void cs_backend_destroy(cs_backend **backend)
+{
+    cs_backend *b = *backend;
+
+    if (b == NULL) {
+        return;
+    }
+    if (b->ops.destroy != NULL) {
+        b->ops.destroy(b);
+    }
+    csi_free(b->scratch);
+    if (b->module != NULL) {
+        (void)dlclose(b->module);
+    }
+    csi_free(b);
+    *backend = NULL;
+}
