@@ -26,7 +26,8 @@ typedef struct csi_arena_mark {
     size_t live_bytes;
 } csi_arena_mark;
 
-void csi_arena_init(csi_arena *arena, size_t chunk_bytes); /* allocates nothing */
+void csi_arena_init(csi_arena *arena,
+                    size_t chunk_bytes); /* allocates nothing */
 void csi_arena_fini(csi_arena *arena);
 /* NULL when memory is out. n_bytes 0 gives a valid pointer. */
 void *csi_arena_alloc(csi_arena *arena, size_t n_bytes);

@@ -48,7 +48,8 @@ bool csi_dir_exists(const char *path);
 CS_NODISCARD cs_status csi_dir_create(const char *path); /* with parents */
 /* Whether a folder has no entries (or does not exist). */
 CS_NODISCARD cs_status csi_dir_is_empty(const char *path, bool *empty);
-CS_NODISCARD cs_status csi_dir_remove(const char *path); /* recursive */
+/* With all that is in it; a folder that does not exist is fine. */
+CS_NODISCARD cs_status csi_dir_remove(const char *path);
 /* Sorted names, without . and .. ; [out,own] each and the array: csi_free */
 CS_NODISCARD cs_status csi_dir_list(const char *path, char ***names,
                                     int64_t *count);

@@ -11,7 +11,8 @@
 void csi_philox(uint64_t seed, uint64_t stream, uint64_t index,
                 uint32_t out[4]);
 uint32_t csi_rng_u32(uint64_t seed, uint64_t stream, uint64_t index);
-double csi_rng_uniform(uint64_t seed, uint64_t stream, uint64_t index); /* [0,1) */
+double csi_rng_uniform(uint64_t seed, uint64_t stream,
+                       uint64_t index); /* [0,1) */
 /* Standard normal by Box-Muller on the pair that holds `index`. */
 double csi_rng_normal(uint64_t seed, uint64_t stream, uint64_t index);
 uint64_t csi_rng_below(uint64_t seed, uint64_t stream, uint64_t index,

@@ -30,8 +30,8 @@ int csi_str_distance(const char *a, const char *b);
 /* Nearest of `names` (n of them, by pointer) within distance 3, or NULL. */
 const char *csi_str_nearest(const char *word, const char *const *names, int n);
 /* snprintf into a caller's buffer; ARG error when it does not fit. */
-CS_NODISCARD cs_status csi_format(char *out, size_t capacity, const char *format,
-                                  ...) CS_PRINTF(3, 4);
+CS_NODISCARD cs_status csi_format(char *out, size_t capacity,
+                                  const char *format, ...) CS_PRINTF(3, 4);
 /* Validates UTF-8 (no surrogates, no overlong forms). */
 bool csi_utf8_valid(const char *text, size_t n_bytes);
 /* "1.5 GiB", "12.3 ms", "3 min 05 s" into buf; returns buf. */

@@ -20,12 +20,18 @@ typedef struct csi_thread {
 
 CS_NODISCARD cs_status csi_thread_start(csi_thread *thread, csi_thread_fn fn,
                                         void *arg);
-/* Joins; returns the thread's own status and installs its error trail here. */
+/* Joins; returns the thread's own status and installs its error trail here.
+ * A thread that was never started joins with OK. */
 CS_NODISCARD cs_status csi_thread_join(csi_thread *thread);
 
 typedef struct csi_mutex {
     pthread_mutex_t handle;
 } csi_mutex;
+/* For a mutex in static memory. */
+#define CSI_MUTEX_INIT            \
+    {                             \
+        PTHREAD_MUTEX_INITIALIZER \
+    }
 typedef struct csi_cond {
     pthread_cond_t handle; /* monotonic clock */
 } csi_cond;
