@@ -26,18 +26,6 @@ CS_BEGIN_DECLS
 
 typedef struct cs_backend cs_backend;
 
-typedef enum cs_activation {
-    CS_ACT_NONE,
-    CS_ACT_GELU,      /* exact, erf */
-    CS_ACT_GELU_TANH, /* tanh approximation */
-    CS_ACT_SILU,
-    CS_ACT_RELU,
-    CS_ACT_QUICK_GELU, /* x * sigmoid(1.702 x) */
-    CS_ACT_COUNT
-} cs_activation;
-
-typedef enum cs_norm_kind { CS_NORM_RMS, CS_NORM_LAYER } cs_norm_kind;
-
 /* y = act(x W^T + b). `pre` (the value before act) is written when not NULL:
  * backward of act needs it. */
 typedef struct cs_linear_args {

@@ -7,7 +7,6 @@
  * in recipe order (= rank order = mask kind order), the language model last.
  * Immutable after create.
  */
-#include "cornstarch/backend.h"
 #include "cornstarch/config.h"
 #include "cornstarch/shape.h"
 

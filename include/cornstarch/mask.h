@@ -79,6 +79,7 @@ static inline bool cs_mask_visible(uint64_t q, int32_t q_position, uint64_t k,
            (window <= 0 || (int64_t)q_position - k_position < window);
 }
 
+/* "islands", as in a recipe; "?" for a value that is no policy. */
 CS_API const char *cs_mask_policy_name(cs_mask_policy policy);
 CS_API CS_NODISCARD cs_status cs_mask_policy_parse(const char *name,
                                                    cs_mask_policy *out);

@@ -19,6 +19,19 @@ enum {
     CS_SHAPE_TEXT_BYTES = 160
 };
 
+/* Formulas that the model's description and the kernels both name. */
+typedef enum cs_activation {
+    CS_ACT_NONE,
+    CS_ACT_GELU,      /* exact, erf */
+    CS_ACT_GELU_TANH, /* tanh approximation */
+    CS_ACT_SILU,
+    CS_ACT_RELU,
+    CS_ACT_QUICK_GELU, /* x * sigmoid(1.702 x) */
+    CS_ACT_COUNT
+} cs_activation;
+
+typedef enum cs_norm_kind { CS_NORM_RMS, CS_NORM_LAYER } cs_norm_kind;
+
 typedef enum cs_dtype {
     CS_F32,
     CS_F64,
