@@ -23,12 +23,13 @@
  */
 #include "cornstarch/status.h"
 
-#include <cmocka.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+
+#include <cmocka.h>
 
 /* --- statuses -------------------------------------------------------- */
 
