@@ -57,7 +57,7 @@ void *csi_malloc(size_t n_bytes)
 
 void *csi_calloc(size_t count, size_t n_bytes)
 {
-    if (csi_fault_point()) {
+    if (csi_fault_point() || (n_bytes != 0 && count > SIZE_MAX / n_bytes)) {
         return NULL;
     }
     if (count == 0 || n_bytes == 0) {

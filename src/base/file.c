@@ -73,14 +73,15 @@ undo:
 }
 
 typedef struct buffer {
-    char *data; /* owned */
+    char *data; /* owned; NULL before the first step */
     size_t n_bytes;
-    size_t capacity;
+    size_t capacity; /* before the first step: what to begin with */
 } buffer;
 
 /* Room for one more step of reading and the final NUL. */
-static cs_status grow(buffer *b, const char *path, size_t capacity)
+static cs_status grow(buffer *b, const char *path)
 {
+    const size_t capacity = b->data != NULL ? b->capacity * 2 : b->capacity;
     char *const data = csi_realloc(b->data, capacity);
 
     CS_CHECK(data != NULL, CS_ERR_NOMEM, "%s: out of memory for %zu bytes",
@@ -90,27 +91,36 @@ static cs_status grow(buffer *b, const char *path, size_t capacity)
     return CS_OK;
 }
 
+/* One step; *at_end when nothing came. */
+static cs_status read_step(int fd, const char *path, buffer *b, bool *at_end)
+{
+    if (b->data == NULL || b->capacity - b->n_bytes < 2) {
+        CS_TRY(grow(b, path));
+    }
+    const ssize_t n_read =
+        read_some(fd, b->data + b->n_bytes, b->capacity - b->n_bytes - 1);
+
+    if (n_read < 0) {
+        return CSI_FAIL_FILE(path, "read");
+    }
+    b->n_bytes += (size_t)n_read;
+    b->data[b->n_bytes] = '\0';
+    *at_end = n_read == 0;
+    return CS_OK;
+}
+
 static cs_status read_to_end(int fd, const char *path, int64_t max_bytes,
                              buffer *b)
 {
-    for (;;) {
-        if (b->capacity - b->n_bytes < 2) {
-            CS_TRY(grow(b, path, b->capacity * 2));
-        }
-        const ssize_t n_read =
-            read_some(fd, b->data + b->n_bytes, b->capacity - b->n_bytes - 1);
-        if (n_read < 0) {
-            return CSI_FAIL_FILE(path, "read");
-        }
-        b->n_bytes += (size_t)n_read;
+    bool at_end = false;
+
+    while (!at_end) {
+        CS_TRY(read_step(fd, path, b, &at_end));
         CS_CHECK((int64_t)b->n_bytes <= max_bytes, CS_ERR_FORMAT,
                  "%s: file is longer than the limit of %" PRId64 " bytes", path,
                  max_bytes);
-        if (n_read == 0) {
-            b->data[b->n_bytes] = '\0';
-            return CS_OK;
-        }
     }
+    return CS_OK;
 }
 
 cs_status csi_file_read(const char *path, int64_t max_bytes, char **data,
@@ -126,8 +136,7 @@ cs_status csi_file_read(const char *path, int64_t max_bytes, char **data,
                   "%s: file has %" PRId64 " bytes, the limit is %" PRId64, path,
                   size, max_bytes);
     /* Pipes and /proc tell no size; a regular file is read in one step. */
-    CS_TRY_GOTO(undo,
-                grow(&b, path, size > 0 ? (size_t)size + 2 : READ_STEP_BYTES));
+    b.capacity = size > 0 ? (size_t)size + 2 : READ_STEP_BYTES;
     CS_TRY_GOTO(undo, read_to_end(fd, path, max_bytes, &b));
     (void)close(fd);
     *data = b.data;

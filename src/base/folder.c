@@ -35,24 +35,34 @@ static cs_status create_one(const char *path)
     return CS_OK;
 }
 
+/* Creates what `path` names up to its first n characters. */
+static cs_status create_prefix(char *path, size_t n)
+{
+    const char kept = path[n];
+
+    path[n] = '\0';
+    const cs_status st = create_one(path);
+
+    path[n] = kept;
+    CS_TRY(st);
+    return CS_OK;
+}
+
 cs_status csi_dir_create(const char *path)
 {
-    char *const prefix = csi_strdup(path);
+    const size_t n_chars = strlen(path);
+    char *const copy = csi_strdup(path);
     cs_status st = CS_OK;
 
-    CS_CHECK(prefix != NULL, CS_ERR_NOMEM, "%s: out of memory for a path",
-             path);
-    for (char *at = prefix; *at != '\0'; at++) {
-        if (*at == '/' && at != prefix) {
-            *at = '\0';
-            CS_TRY_GOTO(done, create_one(prefix));
-            *at = '/';
+    CS_CHECK(copy != NULL, CS_ERR_NOMEM, "%s: out of memory for a path", path);
+    for (size_t n = 1; n <= n_chars && st == CS_OK; n++) {
+        if (n == n_chars || copy[n] == '/') {
+            st = create_prefix(copy, n);
         }
     }
-    CS_TRY_GOTO(done, create_one(prefix));
-done:
-    csi_free(prefix);
-    return st;
+    csi_free(copy);
+    CS_TRY(st);
+    return CS_OK;
 }
 
 static bool is_dots(const char *name)
@@ -132,27 +142,32 @@ static int compare_names(const void *a, const void *b)
     return strcmp(*(char *const *)a, *(char *const *)b);
 }
 
+static cs_status read_names(DIR *folder, const char *path, name_list *list)
+{
+    const struct dirent *entry;
+
+    for (errno = 0; (entry = readdir(folder)) != NULL; errno = 0) {
+        const cs_status st = is_dots(entry->d_name)
+                                 ? CS_OK
+                                 : push_name(list, path, entry->d_name);
+        CS_TRY(st);
+    }
+    if (csi_file_fault() || errno != 0) {
+        return CSI_FAIL_FILE(path, "list the folder");
+    }
+    return CS_OK;
+}
+
 cs_status csi_dir_list(const char *path, char ***names, int64_t *count)
 {
     name_list list = {0};
-    const struct dirent *entry;
     cs_status st = CS_OK;
     DIR *const folder = open_folder(path);
 
     if (folder == NULL) {
         return CSI_FAIL_FILE(path, "open the folder");
     }
-    errno = 0;
-    while ((entry = readdir(folder)) != NULL) {
-        if (!is_dots(entry->d_name)) {
-            CS_TRY_GOTO(undo, push_name(&list, path, entry->d_name));
-        }
-        errno = 0;
-    }
-    if (csi_file_fault() || errno != 0) {
-        st = CSI_FAIL_FILE(path, "list the folder");
-        goto undo;
-    }
+    CS_TRY_GOTO(undo, read_names(folder, path, &list));
     (void)closedir(folder);
     if (list.count > 0) {
         qsort(list.names, (size_t)list.count, sizeof *list.names,
@@ -174,16 +189,13 @@ cs_status csi_path_join(const char *folder, const char *name, char **out)
 {
     const bool is_alone = name[0] == '/' || folder[0] == '\0';
     const size_t n_folder = is_alone ? 0 : strlen(folder);
-    const size_t n_name = strlen(name);
     const bool needs_slash = n_folder > 0 && folder[n_folder - 1] != '/';
-    char *const path = csi_malloc(n_folder + needs_slash + n_name + 1);
+    const size_t n_chars = n_folder + needs_slash + strlen(name);
+    char *const path = csi_malloc(n_chars + 1);
 
     CS_CHECK(path != NULL, CS_ERR_NOMEM, "%s: out of memory for a path", name);
-    memcpy(path, folder, n_folder);
-    if (needs_slash) {
-        path[n_folder] = '/';
-    }
-    memcpy(path + n_folder + needs_slash, name, n_name + 1);
+    (void)snprintf(path, n_chars + 1, "%.*s%s%s", (int)n_folder, folder,
+                   needs_slash ? "/" : "", name);
     *out = path;
     return CS_OK;
 }

@@ -94,6 +94,9 @@ done:
 
 static const char *name_type(const json_t *json)
 {
+    if (json == NULL) {
+        return "nothing";
+    }
     switch (json_typeof(json)) {
     case JSON_OBJECT:
         return "object";
@@ -118,7 +121,7 @@ static cs_status find(const json_t *object, const char *key, const char *where,
 {
     CS_CHECK(json_is_object(object), CS_ERR_FORMAT,
              "%s: wanted an object with key '%s', got %s", where, key,
-             object != NULL ? name_type(object) : "nothing");
+             name_type(object));
     json_t *const value = json_object_get(object, key);
 
     CS_CHECK(value != NULL, CS_ERR_FORMAT, "%s: key '%s' is missing: wanted %s",
@@ -261,8 +264,9 @@ cs_status csi_json_check_format(const json_t *object, const char *format,
     int64_t version = 0;
 
     CS_TRY(csi_json_string(object, "format", where, &found));
-    CS_CHECK(strcmp(found, format) == 0, CS_ERR_FORMAT,
-             "%s: wanted format '%s', got '%s'", where, format, found);
+    CS_CHECK(found != NULL && strcmp(found, format) == 0, CS_ERR_FORMAT,
+             "%s: wanted format '%s', got '%s'", where, format,
+             found != NULL ? found : "");
     CS_TRY(csi_json_i64(object, "version", where, INT64_MIN, INT64_MAX,
                         &version));
     CS_CHECK(version == 1, CS_ERR_FORMAT,

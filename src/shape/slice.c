@@ -133,12 +133,27 @@ const char *cs_slice_print(const cs_slice *slice,
     return text;
 }
 
+/* Slice `last` has nothing in common with those before it. */
+static cs_status check_disjoint(const cs_slice *slices, int64_t last)
+{
+    char text[CS_SHAPE_TEXT_BYTES];
+    char other[CS_SHAPE_TEXT_BYTES];
+    cs_slice common;
+
+    for (int64_t i = 0; i < last; i++) {
+        CS_CHECK(!cs_slice_intersect(&slices[i], &slices[last], &common),
+                 CS_ERR_SHAPE, "slices %s and %s overlap",
+                 cs_slice_print(&slices[i], text),
+                 cs_slice_print(&slices[last], other));
+    }
+    return CS_OK;
+}
+
 cs_status cs_slices_tile(const cs_slice *whole, const cs_slice *slices,
                          int64_t n_slices)
 {
     char text[CS_SHAPE_TEXT_BYTES];
     char other[CS_SHAPE_TEXT_BYTES];
-    cs_slice common;
     int64_t covered = 0;
 
     for (int64_t i = 0; i < n_slices; i++) {
@@ -146,13 +161,7 @@ cs_status cs_slices_tile(const cs_slice *whole, const cs_slice *slices,
                  "slice %s does not lie in %s",
                  cs_slice_print(&slices[i], text),
                  cs_slice_print(whole, other));
-        for (int64_t j = 0; j < i; j++) {
-            CS_CHECK(cs_slice_count(&slices[i]) == 0 ||
-                         !cs_slice_intersect(&slices[i], &slices[j], &common),
-                     CS_ERR_SHAPE, "slices %s and %s overlap",
-                     cs_slice_print(&slices[j], text),
-                     cs_slice_print(&slices[i], other));
-        }
+        CS_TRY(check_disjoint(slices, i));
         covered += cs_slice_count(&slices[i]);
     }
     CS_CHECK(covered == cs_slice_count(whole), CS_ERR_SHAPE,
