@@ -114,6 +114,8 @@ typedef struct cs_tile_map {
     cs_tile_run *runs;  /* [row_begin[n_q_blocks]], owned; gaps are empty */
     int64_t n_full, n_partial, n_empty; /* tiles */
     int64_t capacity_rows, capacity_runs; /* kept by rebuilds */
+    void *work; /* owned: block summaries, private */
+    int64_t work_bytes;
 } cs_tile_map;
 
 /* Builds into *map (zeroed or built before: memory is reused, so a steady
