@@ -79,8 +79,9 @@ CS_API CS_NODISCARD cs_status cs_comm_test(cs_comm *comm, cs_request *request,
 CS_API CS_NODISCARD cs_status cs_comm_wait(cs_comm *comm, cs_request *request);
 /* Ends every wait of every rank of the world. */
 CS_API void cs_comm_abort(cs_comm *comm);
-/* Collective: all ranks return the worst status; the sentence of the lowest
- * failing rank becomes everybody's error. Call with this rank's own status. */
+/* Collective: all ranks return the status and the sentence of the lowest
+ * failing rank (one that only reports CS_ERR_PEER counts last). Call with this
+ * rank's own status. */
 CS_API CS_NODISCARD cs_status cs_comm_agree(cs_comm *comm, cs_status status);
 
 /* Runs body(comm, arg) on n rank threads and joins them; returns the status of
