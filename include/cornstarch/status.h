@@ -87,8 +87,11 @@ CS_API int cs_status_exit_code(cs_status status);
 
 CS_END_DECLS
 
-#define CS_FAIL(code, ...) \
-    cs_fail_at(__FILE__, __LINE__, __func__, (code), __VA_ARGS__)
+/* The code is named again so that compilers and analyzers, which do not see
+ * into cs_fail_at(), know that this is not CS_OK. */
+#define CS_FAIL(code, ...)                                                \
+    ((void)cs_fail_at(__FILE__, __LINE__, __func__, (code), __VA_ARGS__), \
+     (code))
 
 #define CS_CHECK(cond, code, ...)                \
     do {                                         \
@@ -97,22 +100,23 @@ CS_END_DECLS
         }                                        \
     } while (0)
 
-#define CS_TRY(expr)                                                        \
-    do {                                                                    \
-        cs_status cs_try_status = (expr);                                   \
-        if (cs_try_status != CS_OK) {                                       \
-            return cs_pass_at(__FILE__, __LINE__, __func__, cs_try_status); \
-        }                                                                   \
+#define CS_TRY(expr)                                                       \
+    do {                                                                   \
+        cs_status cs_try_status = (expr);                                  \
+        if (cs_try_status != CS_OK) {                                      \
+            (void)cs_pass_at(__FILE__, __LINE__, __func__, cs_try_status); \
+            return cs_try_status;                                          \
+        }                                                                  \
     } while (0)
 
 /* Needs a local `cs_status st`; used where something must be undone. */
-#define CS_TRY_GOTO(label, expr)                               \
-    do {                                                       \
-        st = (expr);                                           \
-        if (st != CS_OK) {                                     \
-            st = cs_pass_at(__FILE__, __LINE__, __func__, st); \
-            goto label;                                        \
-        }                                                      \
+#define CS_TRY_GOTO(label, expr)                                \
+    do {                                                        \
+        st = (expr);                                            \
+        if (st != CS_OK) {                                      \
+            (void)cs_pass_at(__FILE__, __LINE__, __func__, st); \
+            goto label;                                         \
+        }                                                       \
     } while (0)
 
 /* Like CS_CHECK, but jumps to `label`; needs a local `cs_status st`. */
