@@ -1,0 +1,160 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The graph object: destroy, look up, count, check, estimate work. */
+#include "cornstarch/graph.h"
+
+#include "base/alloc.h"
+#include "base/hash_map.h"
+
+#include <inttypes.h>
+#include <string.h>
+
+void cs_graph_destroy(cs_graph **graph)
+{
+    cs_graph *g = *graph;
+
+    if (g == NULL) {
+        return;
+    }
+    for (int32_t i = 0; i < g->n_modules && g->modules != NULL; i++) {
+        cs_module *m = &g->modules[i];
+        csi_free(m->name);
+        csi_free(m->family);
+        csi_free(m->layers);
+        csi_free(m->hf_config);
+        csi_free(m->projector_config);
+        csi_free(m->source);
+        csi_free(m->projector_source);
+    }
+    for (int32_t i = 0; i < g->n_params; i++) {
+        csi_free(g->params[i].name);
+        csi_free(g->params[i].global_name);
+    }
+    csi_free(g->modules);
+    csi_free(g->params);
+    csi_free(g);
+    *graph = NULL;
+}
+
+int32_t cs_graph_find_param(const cs_graph *graph, const char *global)
+{
+    for (int32_t i = 0; i < graph->n_params; i++) {
+        if (strcmp(graph->params[i].global_name, global) == 0) {
+            return i;
+        }
+    }
+    return -1;
+}
+
+int32_t cs_graph_find_module(const cs_graph *graph, const char *name)
+{
+    for (int32_t i = 0; i < graph->n_modules; i++) {
+        if (strcmp(graph->modules[i].name, name) == 0) {
+            return i;
+        }
+    }
+    return -1;
+}
+
+int32_t cs_graph_language_model(const cs_graph *graph)
+{
+    return graph->n_modules - 1;
+}
+
+int64_t cs_graph_param_count(const cs_graph *graph, int32_t module,
+                             bool trainable_only)
+{
+    int64_t count = 0;
+
+    for (int32_t i = 0; i < graph->n_params; i++) {
+        const cs_param *p = &graph->params[i];
+        if ((module < 0 || p->module == module) &&
+            (p->is_trainable || !trainable_only)) {
+            count += cs_shape_count(&p->shape);
+        }
+    }
+    return count;
+}
+
+static cs_status check_names(const cs_graph *graph)
+{
+    csi_hash_map *seen = NULL;
+    cs_status st = CS_OK;
+
+    CS_TRY(csi_hash_map_create(&seen));
+    for (int32_t i = 0; i < graph->n_params; i++) {
+        const char *name = graph->params[i].global_name;
+        int64_t other = 0;
+        CS_CHECK_GOTO(done, !csi_hash_map_get(seen, name, strlen(name), &other),
+                      CS_ERR_INTERNAL, "two parameters are called %s", name);
+        CS_TRY_GOTO(done, csi_hash_map_put(seen, name, strlen(name), i));
+    }
+done:
+    csi_hash_map_destroy(&seen);
+    return st;
+}
+
+static cs_status check_module(const cs_graph *graph, int32_t index)
+{
+    const cs_module *m = &graph->modules[index];
+    const cs_module *lm = &graph->modules[graph->n_modules - 1];
+    int64_t width = 0;
+
+    CS_CHECK(m->n_layers >= 3, CS_ERR_FORMAT, "module %s has %d layers",
+             m->name, m->n_layers);
+    for (int32_t i = 0; i < m->n_layers; i++) {
+        const cs_layer *l = &m->layers[i];
+        CS_CHECK(i == 0 || l->in_dim == width, CS_ERR_SHAPE,
+                 "%s layer %d takes width %" PRId64 ", the layer before gives "
+                 "%" PRId64,
+                 m->name, i, l->in_dim, width);
+        width = l->out_dim;
+    }
+    if (m->modality != CS_MODALITY_TEXT) {
+        CS_CHECK(width == lm->width, CS_ERR_SHAPE,
+                 "%s.projector gives width %" PRId64 ", the language model has "
+                 "%" PRId64,
+                 m->name, width, lm->width);
+    }
+    return CS_OK;
+}
+
+cs_status cs_graph_check(const cs_graph *graph)
+{
+    CS_TRY(check_names(graph));
+    for (int32_t i = 0; i < graph->n_modules; i++) {
+        CS_TRY(check_module(graph, i));
+    }
+    for (int32_t i = 0; i < graph->n_params; i++) {
+        const cs_param *p = &graph->params[i];
+        CS_CHECK(cs_shape_count(&p->shape) > 0, CS_ERR_SHAPE,
+                 "parameter %s is empty or too large", p->global_name);
+    }
+    return CS_OK;
+}
+
+double cs_layer_forward_flops(const cs_layer *l, double rows, double pairs)
+{
+    const double in = (double)l->in_dim;
+    const double out = (double)l->out_dim;
+    const double q = (double)l->heads * l->head_dim;
+    const double kv = (double)l->kv_heads * l->head_dim;
+    const double mlp = (double)l->mlp_dim;
+
+    switch (l->kind) {
+    case CS_LAYER_PATCH_STEM:
+        return 2.0 * rows * in * out;
+    case CS_LAYER_CONV_STEM:
+        return 2.0 * rows * l->kernel * (2.0 * in * out + out * out);
+    case CS_LAYER_BLOCK:
+        return 2.0 * rows *
+                   (in * (2.0 * q + 2.0 * kv) +
+                    in * mlp * (l->has_mlp_gate ? 3.0 : 2.0)) +
+               4.0 * pairs * q;
+    case CS_LAYER_PROJECTOR:
+        return 2.0 * rows * (mlp > 0.0 ? in * mlp + mlp * out : in * out);
+    case CS_LAYER_HEAD:
+        return 2.0 * rows * in * (double)l->vocab;
+    default:
+        return 0.0;
+    }
+}
