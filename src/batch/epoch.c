@@ -56,6 +56,19 @@ static cs_status order_epoch(csi_batch_memory *memory, int64_t n, int64_t epoch,
     return CS_OK;
 }
 
+/* The sample at a place of the endless line. */
+static cs_status find_sample(csi_batch_memory *memory, int64_t n, int64_t place,
+                             const cs_batch_settings *settings, int64_t *out)
+{
+    if (!settings->shuffle) {
+        *out = place % n;
+        return CS_OK;
+    }
+    CS_TRY(order_epoch(memory, n, place / n, settings));
+    *out = memory->order[place % n];
+    return CS_OK;
+}
+
 static bool is_dropped(const int64_t *dropped, int64_t n_dropped,
                        int64_t sample)
 {
@@ -80,7 +93,6 @@ cs_status csi_batch_take_step(csi_batch_memory *memory,
                               const int64_t *dropped, int64_t n_dropped,
                               csi_batch_taken *out)
 {
-    const int64_t n = index->n_samples;
     int64_t end = 0;
 
     *out = (csi_batch_taken){.n_samples = 0};
@@ -92,12 +104,9 @@ cs_status csi_batch_take_step(csi_batch_memory *memory,
                            sizeof *out->samples, &out->samples));
     for (int64_t place = end - settings->global_batch_size; place < end;
          place++) {
-        int64_t sample = place % n;
+        int64_t sample = 0;
 
-        if (settings->shuffle) {
-            CS_TRY(order_epoch(memory, n, place / n, settings));
-            sample = memory->order[sample];
-        }
+        CS_TRY(find_sample(memory, index->n_samples, place, settings, &sample));
         if (is_dropped(dropped, n_dropped, sample)) {
             out->n_dropped++;
         } else {

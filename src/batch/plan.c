@@ -12,7 +12,6 @@
 
 #include <inttypes.h>
 #include <math.h>
-#include <string.h>
 
 /* Large, so that batches of about one size fit the first chunk. */
 enum {
@@ -74,45 +73,46 @@ static cs_status check_settings(const cs_index_view *index,
     return CS_OK;
 }
 
-/* Fills the microbatches: bins keep their order within a replica, what is left
- * is empty. */
+/* One microbatch: the members of bin b, or nothing when b is negative. */
+static cs_status fill_one(cs_batch_plan *plan, const cs_index_view *index,
+                          const cs_batch_settings *settings,
+                          const csi_batch_bins *bins, int32_t b,
+                          cs_microbatch *mb)
+{
+    const int64_t begin = b < 0 ? 0 : bins->begin[b];
+    const int32_t n = b < 0 ? 0 : (int32_t)(bins->begin[b + 1] - begin);
+    int64_t *samples = NULL;
+
+    CS_TRY(csi_batch_alloc(plan->arena, n, sizeof *samples, &samples));
+    for (int32_t i = 0; i < n; i++) {
+        samples[i] = plan->samples[bins->member[begin + i]];
+    }
+    CS_TRY(csi_batch_fill(plan->arena, index, settings->attention, samples, n,
+                          mb));
+    plan->n_tokens += mb->n_tokens;
+    plan->label_tokens += mb->label_tokens;
+    return CS_OK;
+}
+
+/* Bins keep their order within a replica; what is left is empty. */
 static cs_status fill_all(cs_batch_plan *plan, const cs_index_view *index,
                           const cs_batch_settings *settings,
                           const csi_batch_bins *bins)
 {
-    csi_batch_memory *const memory = plan->arena;
-    const int64_t total = (int64_t)plan->n_replicas * plan->n_microbatches;
-    int32_t *used = NULL;
-    int64_t *samples = NULL;
+    CS_TRY(csi_batch_alloc(plan->arena,
+                           (int64_t)plan->n_replicas * plan->n_microbatches,
+                           sizeof *plan->microbatches, &plan->microbatches));
+    cs_microbatch *mb = plan->microbatches;
 
-    CS_TRY(csi_batch_alloc(memory, total, sizeof *plan->microbatches,
-                           &plan->microbatches));
-    CS_TRY(csi_batch_alloc(memory, plan->n_replicas, sizeof *used, &used));
-    CS_TRY(csi_batch_alloc(memory, plan->n_samples, sizeof *samples, &samples));
-    memset(used, 0, (size_t)plan->n_replicas * sizeof *used);
-    for (int32_t b = 0; b < bins->n_bins; b++) {
-        const int32_t replica = bins->replica[b];
-        const int32_t n = (int32_t)(bins->begin[b + 1] - bins->begin[b]);
-        cs_microbatch *const mb =
-            &plan->microbatches[(int64_t)replica * plan->n_microbatches +
-                                used[replica]++];
-
-        for (int32_t i = 0; i < n; i++) {
-            samples[i] = plan->samples[bins->member[bins->begin[b] + i]];
-        }
-        CS_TRY(csi_batch_fill(memory, index, settings->attention, samples, n,
-                              mb));
-        mb->replica = replica;
-        plan->n_tokens += mb->n_tokens;
-        plan->label_tokens += mb->label_tokens;
-    }
     for (int32_t r = 0; r < plan->n_replicas; r++) {
-        for (int32_t m = used[r]; m < plan->n_microbatches; m++) {
-            cs_microbatch *const mb =
-                &plan->microbatches[(int64_t)r * plan->n_microbatches + m];
+        int32_t b = 0;
 
-            CS_TRY(csi_batch_fill(memory, index, settings->attention, NULL, 0,
-                                  mb));
+        for (int32_t m = 0; m < plan->n_microbatches; m++, mb++) {
+            while (b < bins->n_bins && bins->replica[b] != r) {
+                b++;
+            }
+            CS_TRY(fill_one(plan, index, settings, bins,
+                            b < bins->n_bins ? b++ : -1, mb));
             mb->replica = r;
         }
     }

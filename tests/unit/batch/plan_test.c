@@ -236,6 +236,16 @@ static void check_routes(const world *w, const cs_microbatch *mb)
     }
 }
 
+static void check_microbatch(const world *w, const cs_microbatch *mb,
+                             const cs_batch_settings *settings)
+{
+    assert_true(settings->packing || mb->n_samples <= 1);
+    for (int32_t i = 0; i < mb->n_samples; i++) {
+        check_words(w, mb, i, settings->attention);
+    }
+    check_routes(w, mb);
+}
+
 static void microbatches_hold_what_they_promise(void **state)
 {
     static world w;
@@ -254,13 +264,7 @@ static void microbatches_hold_what_they_promise(void **state)
                                           0));
             check_partition(plan);
             for (int64_t m = 0; m < microbatch_count(plan); m++) {
-                const cs_microbatch *const mb = &plan->microbatches[m];
-
-                assert_true(settings.packing || mb->n_samples <= 1);
-                for (int32_t i = 0; i < mb->n_samples; i++) {
-                    check_words(&w, mb, i, settings.attention);
-                }
-                check_routes(&w, mb);
+                check_microbatch(&w, &plan->microbatches[m], &settings);
             }
         }
     }
