@@ -99,22 +99,21 @@ static cs_status fill_all(cs_batch_plan *plan, const cs_index_view *index,
                           const cs_batch_settings *settings,
                           const csi_batch_bins *bins)
 {
-    CS_TRY(csi_batch_alloc(plan->arena,
-                           (int64_t)plan->n_replicas * plan->n_microbatches,
-                           sizeof *plan->microbatches, &plan->microbatches));
-    cs_microbatch *mb = plan->microbatches;
+    const int64_t total = (int64_t)plan->n_replicas * plan->n_microbatches;
+    int32_t b = 0;
 
-    for (int32_t r = 0; r < plan->n_replicas; r++) {
-        int32_t b = 0;
+    CS_TRY(csi_batch_alloc(plan->arena, total, sizeof *plan->microbatches,
+                           &plan->microbatches));
+    for (int64_t i = 0; i < total; i++) {
+        const int32_t replica = (int32_t)(i / plan->n_microbatches);
 
-        for (int32_t m = 0; m < plan->n_microbatches; m++, mb++) {
-            while (b < bins->n_bins && bins->replica[b] != r) {
-                b++;
-            }
-            CS_TRY(fill_one(plan, index, settings, bins,
-                            b < bins->n_bins ? b++ : -1, mb));
-            mb->replica = r;
+        b = i % plan->n_microbatches == 0 ? 0 : b;
+        while (b < bins->n_bins && bins->replica[b] != replica) {
+            b++;
         }
+        CS_TRY(fill_one(plan, index, settings, bins,
+                        b < bins->n_bins ? b++ : -1, &plan->microbatches[i]));
+        plan->microbatches[i].replica = replica;
     }
     return CS_OK;
 }
