@@ -305,8 +305,18 @@ typedef struct cs_op_table {
     void (*destroy)(cs_backend *); /* opt: frees state */
 } cs_op_table;
 
+/* What a step's time goes to; measured by `op`. */
+typedef enum cs_op_family {
+    CS_OP_PRODUCT,   /* linear and its halves, head */
+    CS_OP_ATTENTION, /* attention and its backward */
+    CS_OP_OTHER,
+    CS_OP_FAMILY_COUNT
+} cs_op_family;
+
 struct cs_backend {
     const char *name; /* "ref" or "cpu" */
+    double op_s[CS_OP_FAMILY_COUNT]; /* seconds since create */
+    double op_flops[CS_OP_FAMILY_COUNT];
     char detail[64];  /* e.g. "avx512 onednn 2.6.3" */
     cs_op_table ops;
     int32_t n_threads;
