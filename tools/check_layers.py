@@ -48,6 +48,8 @@ def read_table(path):
         if line:
             name, rest = (part.strip() for part in line.split(':', 1))
             deps, _, system = rest.partition('!')
+            if name in allowed:
+                sys.exit(f'src/LAYERS: two rows for {name}')
             allowed[name] = set(deps.split())
             reserved[name] = set(system.split())
     return allowed, reserved
