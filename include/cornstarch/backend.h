@@ -314,16 +314,16 @@ typedef enum cs_op_family {
 } cs_op_family;
 
 struct cs_backend {
-    const char *name; /* "ref" or "cpu" */
+    const char *name;                /* "ref" or "cpu" */
     double op_s[CS_OP_FAMILY_COUNT]; /* seconds since create */
     double op_flops[CS_OP_FAMILY_COUNT];
-    char detail[64];  /* e.g. "avx512 onednn 2.6.3" */
+    char detail[64]; /* e.g. "avx512 onednn 2.6.3" */
     cs_op_table ops;
     int32_t n_threads;
-    void *state;  /* owned by the backend's destroy */
-    void *module; /* owned: dlopen handle, NULL if built in */
+    void *state;              /* owned by the backend's destroy */
+    void *module;             /* owned: dlopen handle, NULL if built in */
     int32_t q_block, k_block; /* tile sizes that attention prefers */
-    void *scratch; /* owned: grows, reused: csi_backend_scratch() */
+    void *scratch;            /* owned: grows, reused: csi_backend_scratch() */
     size_t scratch_bytes;
 };
 

@@ -31,10 +31,10 @@ typedef struct cs_index_sample {
     int64_t offset, n_bytes; /* of its JSON text in the data file */
     int64_t first_run;
     int32_t n_runs;
-    int32_t n_tokens;     /* sum of llm_rows */
+    int32_t n_tokens; /* sum of llm_rows */
     int32_t label_tokens;
-    int32_t dataset;      /* which file of the recipe's list */
-    uint64_t hash;        /* of the JSON text */
+    int32_t dataset; /* which file of the recipe's list */
+    uint64_t hash;   /* of the JSON text */
 } cs_index_sample;
 _Static_assert(sizeof(cs_index_sample) == 48, "on disk");
 
@@ -59,8 +59,8 @@ typedef struct cs_batch_settings {
 /* One item (picture, recording) of a microbatch, in the order in which its
  * encoder packs items and its rows arrive at the language model. */
 typedef struct cs_batch_item {
-    int64_t sample;  /* index in the dataset */
-    int32_t run;     /* index in view->runs */
+    int64_t sample; /* index in the dataset */
+    int32_t run;    /* index in view->runs */
     int32_t item;
     int64_t input_begin, encoder_begin, feature_begin; /* rows before it */
     int64_t llm_begin; /* first destination row in the microbatch */
@@ -75,29 +75,30 @@ typedef struct cs_batch_modality {
 typedef struct cs_microbatch {
     int32_t replica;
     int32_t n_samples;
-    int64_t *samples;      /* dataset indices */
-    int64_t *token_begin;  /* [n_samples + 1] */
+    int64_t *samples;     /* dataset indices */
+    int64_t *token_begin; /* [n_samples + 1] */
     int64_t n_tokens;
     int64_t label_tokens;
-    uint64_t *word;        /* [n_tokens] */
-    int32_t *position;     /* [n_tokens], unique */
-    int32_t *rope_position; /* [n_tokens], restarts per document */
+    uint64_t *word;              /* [n_tokens] */
+    int32_t *position;           /* [n_tokens], unique */
+    int32_t *rope_position;      /* [n_tokens], restarts per document */
     cs_batch_modality *modality; /* [n_modalities] */
 } cs_microbatch;
 
 /* Everything lives in one arena of the plan; rebuilds reuse it. */
 typedef struct cs_batch_plan {
-    int64_t step;        /* from 1 */
-    double epoch;        /* after this step */
+    int64_t step; /* from 1 */
+    double epoch; /* after this step */
     int32_t n_modalities, n_replicas;
     int32_t n_microbatches; /* per replica */
-    cs_microbatch *microbatches; /* [n_replicas * n_microbatches], replica major */
-    int64_t n_samples;      /* kept */
-    int64_t *samples;       /* [n_samples] in order of the epoch */
+    cs_microbatch
+        *microbatches; /* [n_replicas * n_microbatches], replica major */
+    int64_t n_samples; /* kept */
+    int64_t *samples;  /* [n_samples] in order of the epoch */
     int64_t n_dropped;
     int64_t n_tokens, label_tokens; /* of the global batch */
-    uint64_t sample_hash;   /* of the ids, in order */
-    void *arena;            /* owned */
+    uint64_t sample_hash;           /* of the ids, in order */
+    void *arena;                    /* owned */
 } cs_batch_plan;
 
 CS_API CS_NODISCARD cs_status cs_batch_plan_create(cs_batch_plan **out);
@@ -108,15 +109,16 @@ CS_API void cs_batch_plan_destroy(cs_batch_plan **plan);
  * token cap, then samples and bins in a fixed order; m = max(min_microbatches,
  * most bins over replicas); extra microbatches are empty. Errors: ARG when a
  * sample alone exceeds the cap (named), or a mask field overflows. */
-CS_API CS_NODISCARD cs_status cs_batch_plan_build(
-    cs_batch_plan *plan, const cs_index_view *index,
-    const cs_batch_settings *settings, int64_t step, const int64_t *dropped,
-    int64_t n_dropped);
+CS_API CS_NODISCARD cs_status
+cs_batch_plan_build(cs_batch_plan *plan, const cs_index_view *index,
+                    const cs_batch_settings *settings, int64_t step,
+                    const int64_t *dropped, int64_t n_dropped);
 /* Consecutive samples [first, first + count) of the index, unshuffled, packed
  * the same way for one replica: evaluation. */
-CS_API CS_NODISCARD cs_status cs_batch_plan_range(
-    cs_batch_plan *plan, const cs_index_view *index,
-    const cs_batch_settings *settings, int64_t first, int64_t count);
+CS_API CS_NODISCARD cs_status
+cs_batch_plan_range(cs_batch_plan *plan, const cs_index_view *index,
+                    const cs_batch_settings *settings, int64_t first,
+                    int64_t count);
 /* Steps in n epochs, rounded up. */
 CS_API int64_t cs_batch_steps(const cs_index_view *index,
                               const cs_batch_settings *settings, double epochs);

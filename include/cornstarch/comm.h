@@ -27,7 +27,8 @@ typedef struct cs_comm_ops {
     cs_status (*barrier)(cs_comm *);
     cs_status (*broadcast)(cs_comm *, void *data, size_t n_bytes, int32_t root);
     /* in place sum; dtype f32 or f64 */
-    cs_status (*all_reduce)(cs_comm *, void *data, int64_t count, cs_dtype dtype);
+    cs_status (*all_reduce)(cs_comm *, void *data, int64_t count,
+                            cs_dtype dtype);
     /* every rank gives n_bytes, all get n_ranks * n_bytes */
     cs_status (*all_gather)(cs_comm *, const void *data, size_t n_bytes,
                             void *out);
@@ -44,7 +45,7 @@ typedef struct cs_comm_ops {
 struct cs_comm {
     const cs_comm_ops *ops;
     int32_t rank, n_ranks;
-    double timeout_s;  /* of every wait */
+    double timeout_s;   /* of every wait */
     int64_t bytes_sent; /* messages and collectives, for statistics */
     void *state;
 };

@@ -16,8 +16,15 @@ CS_BEGIN_DECLS
 
 typedef struct cs_config cs_config;
 
-typedef enum cs_device { CS_DEVICE_AUTO, CS_DEVICE_CPU, CS_DEVICE_CUDA } cs_device;
-typedef enum cs_precision { CS_PRECISION_F32, CS_PRECISION_BF16 } cs_precision;
+typedef enum cs_device {
+    CS_DEVICE_AUTO,
+    CS_DEVICE_CPU,
+    CS_DEVICE_CUDA
+} cs_device;
+typedef enum cs_precision {
+    CS_PRECISION_F32,
+    CS_PRECISION_BF16
+} cs_precision;
 typedef enum cs_placement {
     CS_PLACEMENT_SINGLE,
     CS_PLACEMENT_MODALITY_PARALLEL,
@@ -33,15 +40,46 @@ typedef enum cs_schedule_kind {
     CS_SCHEDULE_ZERO_BUBBLE,
     CS_SCHEDULE_AUTO
 } cs_schedule_kind;
-typedef enum cs_plan_mode { CS_PLAN_AUTO, CS_PLAN_MANUAL, CS_PLAN_FILE } cs_plan_mode;
-typedef enum cs_projector_type { CS_PROJECTOR_MLP, CS_PROJECTOR_LINEAR } cs_projector_type;
-typedef enum cs_feature_select { CS_FEATURE_DEFAULT, CS_FEATURE_FULL } cs_feature_select;
-typedef enum cs_data_format { CS_DATA_LLAVA, CS_DATA_SHAREGPT, CS_DATA_WEBDATASET } cs_data_format;
-typedef enum cs_too_long { CS_TOO_LONG_ERROR, CS_TOO_LONG_SKIP, CS_TOO_LONG_TRUNCATE } cs_too_long;
-typedef enum cs_bad_sample { CS_BAD_SAMPLE_ERROR, CS_BAD_SAMPLE_SKIP } cs_bad_sample;
-typedef enum cs_mixing { CS_MIXING_CONCAT, CS_MIXING_WEIGHTED } cs_mixing;
-typedef enum cs_lr_kind { CS_LR_COSINE, CS_LR_LINEAR, CS_LR_CONSTANT } cs_lr_kind;
-typedef enum cs_non_finite { CS_NON_FINITE_STOP, CS_NON_FINITE_SKIP } cs_non_finite;
+typedef enum cs_plan_mode {
+    CS_PLAN_AUTO,
+    CS_PLAN_MANUAL,
+    CS_PLAN_FILE
+} cs_plan_mode;
+typedef enum cs_projector_type {
+    CS_PROJECTOR_MLP,
+    CS_PROJECTOR_LINEAR
+} cs_projector_type;
+typedef enum cs_feature_select {
+    CS_FEATURE_DEFAULT,
+    CS_FEATURE_FULL
+} cs_feature_select;
+typedef enum cs_data_format {
+    CS_DATA_LLAVA,
+    CS_DATA_SHAREGPT,
+    CS_DATA_WEBDATASET
+} cs_data_format;
+typedef enum cs_too_long {
+    CS_TOO_LONG_ERROR,
+    CS_TOO_LONG_SKIP,
+    CS_TOO_LONG_TRUNCATE
+} cs_too_long;
+typedef enum cs_bad_sample {
+    CS_BAD_SAMPLE_ERROR,
+    CS_BAD_SAMPLE_SKIP
+} cs_bad_sample;
+typedef enum cs_mixing {
+    CS_MIXING_CONCAT,
+    CS_MIXING_WEIGHTED
+} cs_mixing;
+typedef enum cs_lr_kind {
+    CS_LR_COSINE,
+    CS_LR_LINEAR,
+    CS_LR_CONSTANT
+} cs_lr_kind;
+typedef enum cs_non_finite {
+    CS_NON_FINITE_STOP,
+    CS_NON_FINITE_SKIP
+} cs_non_finite;
 
 /* true | false | [regexes on HF parameter names] */
 typedef struct cs_freeze {
@@ -66,8 +104,8 @@ typedef struct cs_processor_config {
 } cs_processor_config;
 
 typedef struct cs_encoder_config {
-    const char *name;   /* key in the recipe */
-    const char *from;   /* exactly one of from, preset, hf_config_json */
+    const char *name; /* key in the recipe */
+    const char *from; /* exactly one of from, preset, hf_config_json */
     const char *preset;
     const char *hf_config_json; /* the `config:` map as JSON text */
     cs_freeze freeze;
@@ -125,7 +163,8 @@ struct cs_config {
     } model;
 
     struct {
-        const char *template_name; /* "auto", a built-in name, or a .jinja path */
+        const char
+            *template_name; /* "auto", a built-in name, or a .jinja path */
         bool train_on_prompt;
         int32_t n_train, n_eval;
         cs_dataset_config *train, *eval;
@@ -140,8 +179,8 @@ struct cs_config {
     } data;
 
     struct {
-        int64_t max_steps;        /* 0 = not given: num_train_epochs is */
-        double num_train_epochs;  /* 0 = not given */
+        int64_t max_steps;       /* 0 = not given: num_train_epochs is */
+        double num_train_epochs; /* 0 = not given */
         int64_t global_batch_size;
         int32_t microbatches; /* 0 = auto */
         cs_precision precision;

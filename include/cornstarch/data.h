@@ -27,9 +27,10 @@ CS_API int32_t cs_tokenizer_bos(const cs_tokenizer *tokenizer); /* or -1 */
 CS_API int32_t cs_tokenizer_eos(const cs_tokenizer *tokenizer); /* or -1 */
 /* Appends nothing by itself. Writes up to capacity ids, *count = how many
  * there are. parse_special: special token texts become their ids. */
-CS_API CS_NODISCARD cs_status cs_tokenizer_encode(
-    const cs_tokenizer *tokenizer, const char *text, size_t n_bytes,
-    bool parse_special, int32_t *ids, int64_t capacity, int64_t *count);
+CS_API CS_NODISCARD cs_status
+cs_tokenizer_encode(const cs_tokenizer *tokenizer, const char *text,
+                    size_t n_bytes, bool parse_special, int32_t *ids,
+                    int64_t capacity, int64_t *count);
 /* [out,own] csi_free. Invalid UTF-8 is replaced by U+FFFD. */
 CS_API CS_NODISCARD cs_status cs_tokenizer_decode(const cs_tokenizer *tokenizer,
                                                   const int32_t *ids,
@@ -79,9 +80,8 @@ CS_API CS_NODISCARD cs_status cs_media_read(const cs_processor *processor,
                                             int64_t input_rows, float *rows);
 /* From bytes in memory (fuzzing, tests). */
 CS_API CS_NODISCARD cs_status cs_image_decode(const void *bytes, size_t n_bytes,
-                                              const char *where,
-                                              uint8_t **rgb, int32_t *width,
-                                              int32_t *height);
+                                              const char *where, uint8_t **rgb,
+                                              int32_t *width, int32_t *height);
 CS_API CS_NODISCARD cs_status cs_audio_decode(const void *bytes, size_t n_bytes,
                                               const char *where,
                                               int32_t sampling_rate,
@@ -93,9 +93,9 @@ CS_API CS_NODISCARD cs_status cs_audio_decode(const void *bytes, size_t n_bytes,
 typedef struct cs_dataset cs_dataset; /* immutable after open: share freely */
 
 typedef struct cs_dataset_options {
-    const cs_config *config;       /* borrowed for the call */
-    const cs_graph *graph;         /* borrowed for the call */
-    const cs_tokenizer *tokenizer; /* borrowed: must outlive the dataset */
+    const cs_config *config;        /* borrowed for the call */
+    const cs_graph *graph;          /* borrowed for the call */
+    const cs_tokenizer *tokenizer;  /* borrowed: must outlive the dataset */
     const cs_dataset_config *files; /* borrowed for the call */
     int32_t n_files;
     const char *index_folder; /* where index files are kept */
@@ -137,7 +137,7 @@ CS_API CS_NODISCARD cs_status cs_dataset_media_path(const cs_dataset *dataset,
 
 /* One sample made by hand (generate): a prompt with placeholders and files. */
 typedef struct cs_prompt_input {
-    const char *text;        /* the user's words; missing placeholders are put
+    const char *text; /* the user's words; missing placeholders are put
                                 in front, in recipe order */
     int32_t n_media;
     const char *const *media_path;
@@ -146,10 +146,10 @@ typedef struct cs_prompt_input {
 
 typedef struct cs_prompt {
     int64_t n_tokens;
-    int32_t *ids;          /* -1 in media rows */
+    int32_t *ids; /* -1 in media rows */
     int64_t n_runs;
     cs_index_run *runs;
-    char **run_path;       /* per run, NULL for text */
+    char **run_path; /* per run, NULL for text */
 } cs_prompt;
 CS_API CS_NODISCARD cs_status cs_prompt_create(const cs_config *config,
                                                const cs_graph *graph,
@@ -186,9 +186,9 @@ CS_API CS_NODISCARD cs_status cs_loader_begin(cs_loader *loader,
 /* Waits; *batch [n_microbatches] is valid until the finish after next. bad[i]
  * (one byte per plan->samples[i]) is set for samples that could not be
  * decoded; their first sentence is in *error (status OK = none bad). */
-CS_API CS_NODISCARD cs_status cs_loader_finish(
-    cs_loader *loader, const cs_loaded_microbatch **batch, uint8_t *bad,
-    cs_error *error);
+CS_API CS_NODISCARD cs_status
+cs_loader_finish(cs_loader *loader, const cs_loaded_microbatch **batch,
+                 uint8_t *bad, cs_error *error);
 
 CS_END_DECLS
 #endif

@@ -12,7 +12,11 @@
 
 CS_BEGIN_DECLS
 
-typedef enum cs_modality { CS_MODALITY_TEXT, CS_MODALITY_VISION, CS_MODALITY_AUDIO } cs_modality;
+typedef enum cs_modality {
+    CS_MODALITY_TEXT,
+    CS_MODALITY_VISION,
+    CS_MODALITY_AUDIO
+} cs_modality;
 
 typedef enum cs_layer_kind {
     CS_LAYER_PATCH_STEM, /* patches x W + positions */
@@ -27,37 +31,55 @@ typedef enum cs_layer_kind {
 
 /* What a parameter is to its layer; a layer has each at most once. */
 typedef enum cs_slot {
-    CS_SLOT_NORM1_W, CS_SLOT_NORM1_B, /* also the only norm of NORM, HEAD */
-    CS_SLOT_Q_W, CS_SLOT_Q_B,
-    CS_SLOT_K_W, CS_SLOT_K_B,
-    CS_SLOT_V_W, CS_SLOT_V_B,
-    CS_SLOT_O_W, CS_SLOT_O_B,
-    CS_SLOT_NORM2_W, CS_SLOT_NORM2_B,
-    CS_SLOT_GATE_W, CS_SLOT_GATE_B,
-    CS_SLOT_UP_W, CS_SLOT_UP_B,     /* fc1 where there is no gate */
-    CS_SLOT_DOWN_W, CS_SLOT_DOWN_B, /* fc2 */
-    CS_SLOT_STEM1_W, CS_SLOT_STEM1_B, /* patch embedding, conv1 */
-    CS_SLOT_STEM2_W, CS_SLOT_STEM2_B, /* conv2 */
+    CS_SLOT_NORM1_W,
+    CS_SLOT_NORM1_B, /* also the only norm of NORM, HEAD */
+    CS_SLOT_Q_W,
+    CS_SLOT_Q_B,
+    CS_SLOT_K_W,
+    CS_SLOT_K_B,
+    CS_SLOT_V_W,
+    CS_SLOT_V_B,
+    CS_SLOT_O_W,
+    CS_SLOT_O_B,
+    CS_SLOT_NORM2_W,
+    CS_SLOT_NORM2_B,
+    CS_SLOT_GATE_W,
+    CS_SLOT_GATE_B,
+    CS_SLOT_UP_W,
+    CS_SLOT_UP_B, /* fc1 where there is no gate */
+    CS_SLOT_DOWN_W,
+    CS_SLOT_DOWN_B, /* fc2 */
+    CS_SLOT_STEM1_W,
+    CS_SLOT_STEM1_B, /* patch embedding, conv1 */
+    CS_SLOT_STEM2_W,
+    CS_SLOT_STEM2_B, /* conv2 */
     CS_SLOT_POSITION,
     CS_SLOT_EMBED,
     CS_SLOT_HEAD_W,
-    CS_SLOT_PROJ1_W, CS_SLOT_PROJ1_B,
-    CS_SLOT_PROJ2_W, CS_SLOT_PROJ2_B,
+    CS_SLOT_PROJ1_W,
+    CS_SLOT_PROJ1_B,
+    CS_SLOT_PROJ2_W,
+    CS_SLOT_PROJ2_B,
     CS_SLOT_COUNT
 } cs_slot;
 
-typedef enum cs_param_role { CS_PARAM_WEIGHT, CS_PARAM_BIAS, CS_PARAM_NORM, CS_PARAM_EMBEDDING } cs_param_role;
+typedef enum cs_param_role {
+    CS_PARAM_WEIGHT,
+    CS_PARAM_BIAS,
+    CS_PARAM_NORM,
+    CS_PARAM_EMBEDDING
+} cs_param_role;
 
 typedef enum cs_init_kind {
     CS_INIT_ZEROS,
     CS_INIT_ONES,
-    CS_INIT_NORMAL,   /* mean 0, std */
-    CS_INIT_SINUSOID  /* Whisper's fixed positions */
+    CS_INIT_NORMAL,  /* mean 0, std */
+    CS_INIT_SINUSOID /* Whisper's fixed positions */
 } cs_init_kind;
 
 typedef struct cs_param {
-    char *name;        /* owned: Hugging Face name inside its folder */
-    char *global_name; /* owned: <module>.<name> */
+    char *name;            /* owned: Hugging Face name inside its folder */
+    char *global_name;     /* owned: <module>.<name> */
     int32_t module, layer; /* indices; layer counts within the module */
     cs_slot slot;
     bool in_projector; /* stored in <encoder>/projector/ */
@@ -86,29 +108,30 @@ typedef struct cs_layer {
 } cs_layer;
 
 typedef struct cs_module {
-    char *name;   /* owned: recipe key or "language_model" */
-    char *family; /* owned: HF model_type without suffix: siglip, whisper, llama */
+    char *name; /* owned: recipe key or "language_model" */
+    char *
+        family; /* owned: HF model_type without suffix: siglip, whisper, llama */
     cs_modality modality;
     int32_t n_layers;
-    cs_layer *layers; /* owned */
-    int64_t width;    /* of its own hidden states */
-    int64_t vocab;    /* language model */
-    int64_t max_positions; /* rows per item / tokens per document; 0 = any */
-    char *hf_config;       /* owned: config.json text for export */
+    cs_layer *layers;       /* owned */
+    int64_t width;          /* of its own hidden states */
+    int64_t vocab;          /* language model */
+    int64_t max_positions;  /* rows per item / tokens per document; 0 = any */
+    char *hf_config;        /* owned: config.json text for export */
     char *projector_config; /* owned: projector/config.json, or NULL */
     char *source;           /* owned: folder with weights, or NULL = random */
     char *projector_source; /* owned or NULL */
     /* what its processor must produce */
     int32_t image_size, patch_size, n_channels; /* vision */
     int32_t n_mels;                             /* audio */
-    int32_t pool;      /* encoder rows per feature row (rounded up per item) */
+    int32_t pool; /* encoder rows per feature row (rounded up per item) */
 } cs_module;
 
 typedef struct cs_graph {
-    int32_t n_modules; /* encoders + 1 */
+    int32_t n_modules;  /* encoders + 1 */
     cs_module *modules; /* owned */
     int32_t n_params;
-    cs_param *params;   /* owned, in module, layer, slot order */
+    cs_param *params; /* owned, in module, layer, slot order */
     cs_mask_policy attention;
 } cs_graph;
 

@@ -32,8 +32,8 @@ enum {
 };
 
 typedef enum cs_mask_policy {
-    CS_MASK_CAUSAL,               /* everything sees everything before it */
-    CS_MASK_ISLANDS,              /* an item sees itself; text sees all before */
+    CS_MASK_CAUSAL,  /* everything sees everything before it */
+    CS_MASK_ISLANDS, /* an item sees itself; text sees all before */
     CS_MASK_ISLANDS_PER_MODALITY, /* all items of a modality are one span */
     CS_MASK_IMAGE_SEES_PROMPT,    /* islands, and items see what is before */
     CS_MASK_PREFIX_LM,            /* media and prompt are one span */
@@ -112,9 +112,9 @@ typedef struct cs_tile_map {
     int64_t n_q_blocks, n_k_blocks;
     int64_t *row_begin; /* [n_q_blocks + 1], owned: first run of a row */
     cs_tile_run *runs;  /* [row_begin[n_q_blocks]], owned; gaps are empty */
-    int64_t n_full, n_partial, n_empty; /* tiles */
+    int64_t n_full, n_partial, n_empty;   /* tiles */
     int64_t capacity_rows, capacity_runs; /* kept by rebuilds */
-    void *work; /* owned: block summaries, private */
+    void *work;                           /* owned: block summaries, private */
     int64_t work_bytes;
 } cs_tile_map;
 

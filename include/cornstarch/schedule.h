@@ -70,7 +70,7 @@ CS_API CS_NODISCARD cs_status cs_stage_graph_check(const cs_stage_graph *graph);
 
 typedef struct cs_schedule {
     int32_t n_ranks, n_microbatches;
-    int64_t *begin;    /* owned, [n_ranks + 1]: actions of a rank */
+    int64_t *begin;     /* owned, [n_ranks + 1]: actions of a rank */
     cs_action *actions; /* owned */
 } cs_schedule;
 

@@ -30,7 +30,10 @@ typedef enum cs_activation {
     CS_ACT_COUNT
 } cs_activation;
 
-typedef enum cs_norm_kind { CS_NORM_RMS, CS_NORM_LAYER } cs_norm_kind;
+typedef enum cs_norm_kind {
+    CS_NORM_RMS,
+    CS_NORM_LAYER
+} cs_norm_kind;
 
 typedef enum cs_dtype {
     CS_F32,

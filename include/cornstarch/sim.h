@@ -19,11 +19,11 @@ typedef struct cs_stage_cost {
 typedef struct cs_sim_input {
     const cs_stage_graph *graph;
     const cs_schedule *schedule;
-    const cs_stage_cost *cost;     /* [n_stages * n_microbatches], stage major */
-    const double *edge_bytes;      /* [n_edges * n_microbatches] */
+    const cs_stage_cost *cost; /* [n_stages * n_microbatches], stage major */
+    const double *edge_bytes;  /* [n_edges * n_microbatches] */
     double link_bytes_per_s, link_latency_s;
-    const double *optimizer_s;     /* [n_ranks]: reduce + norm + step */
-    int32_t n_cores;               /* 0 = one per rank */
+    const double *optimizer_s; /* [n_ranks]: reduce + norm + step */
+    int32_t n_cores;           /* 0 = one per rank */
 } cs_sim_input;
 
 typedef struct cs_sim_event {
@@ -32,11 +32,11 @@ typedef struct cs_sim_event {
 
 typedef struct cs_sim_result {
     double step_s;
-    double bubble;           /* 1 - busy / (n_ranks * step_s) */
+    double bubble; /* 1 - busy / (n_ranks * step_s) */
     int64_t n_events;
-    cs_sim_event *events;    /* owned, parallel to schedule->actions */
+    cs_sim_event *events; /* owned, parallel to schedule->actions */
     int32_t n_ranks;
-    double *busy_s;          /* owned, [n_ranks]: compute */
+    double *busy_s;             /* owned, [n_ranks]: compute */
     int32_t *peak_microbatches; /* owned, [n_stages]: forwards not yet undone */
 } cs_sim_result;
 
