@@ -33,7 +33,7 @@ CS_API CS_NODISCARD cs_status cs_safetensors_open(const char *path,
 CS_API CS_NODISCARD cs_status cs_safetensors_open_folder(const char *folder,
                                                          cs_safetensors **out);
 /* Accepts NULL; nulls the pointer. */
-CS_API void cs_safetensors_close(cs_safetensors **file);
+CS_API void cs_safetensors_close(cs_safetensors **file_holder);
 
 /* The path or folder it was opened with. */
 CS_API const char *cs_safetensors_path(const cs_safetensors *file);
@@ -90,7 +90,8 @@ cs_safetensors_writer_write(cs_safetensors_writer *writer, const char *name,
                             const void *data, int64_t n_bytes);
 CS_API CS_NODISCARD cs_status
 cs_safetensors_writer_commit(cs_safetensors_writer *writer);
-CS_API void cs_safetensors_writer_destroy(cs_safetensors_writer **writer);
+CS_API void
+cs_safetensors_writer_destroy(cs_safetensors_writer **writer_holder);
 
 CS_END_DECLS
 #endif

@@ -13,22 +13,36 @@
 #include <inttypes.h>
 #include <string.h>
 
+/* jansson reports a failed allocation under many names, often as a syntax
+ * error without text; this remembers what really happened. */
+static _Thread_local bool heap_failed;
+
+static void *allocate(size_t n_bytes)
+{
+    void *const p = csi_malloc(n_bytes);
+
+    heap_failed = heap_failed || p == NULL;
+    return p;
+}
+
 __attribute__((constructor)) static void use_our_heap(void)
 {
-    json_set_alloc_funcs(csi_malloc, csi_free);
+    json_set_alloc_funcs(allocate, csi_free);
 }
 
 static cs_status parse(const char *text, size_t n_bytes, const char *where,
                        size_t flags, json_t **out, size_t *consumed)
 {
     json_error_t error = {.line = 0};
+
+    heap_failed = false;
     json_t *const json =
         json_loadb(text, n_bytes,
                    flags | JSON_REJECT_DUPLICATES | JSON_DECODE_ANY, &error);
 
     if (json == NULL) {
-        CS_CHECK(json_error_code(&error) != json_error_out_of_memory,
-                 CS_ERR_NOMEM, "%s: out of memory while reading JSON", where);
+        CS_CHECK(!heap_failed, CS_ERR_NOMEM,
+                 "%s: out of memory while reading JSON", where);
         return CS_FAIL(CS_ERR_FORMAT, "%s:%d:%d: %s", where, error.line,
                        error.column, error.text);
     }
