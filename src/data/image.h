@@ -1,0 +1,61 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef CS_DATA_IMAGE_H
+#define CS_DATA_IMAGE_H
+/*
+ * Pictures of hostile origin to plain RGB. A decoder is two functions per
+ * format: the size from the header, and the pixels. Sizes are bounded before
+ * anything is allocated. Formats are told by their first bytes, never by the
+ * name of the file. Stateless: any thread.
+ */
+#include "cornstarch/status.h"
+
+#include <stddef.h>
+
+enum {
+    CSI_IMAGE_MAX_SIDE = 32768,
+    CSI_IMAGE_MAX_PIXELS = 64 << 20
+};
+
+typedef struct csi_image_source {
+    const uint8_t *bytes; /* borrowed */
+    size_t n_bytes;
+    const char *where; /* borrowed: what errors call it */
+} csi_image_source;
+
+typedef struct csi_image_size {
+    int32_t width, height;
+} csi_image_size;
+
+/* One format. `rgb` has room for width * height * 3 bytes, as sized. */
+typedef struct csi_image_format {
+    const char *name;
+    cs_status (*size)(const csi_image_source *source, csi_image_size *out);
+    cs_status (*pixels)(const csi_image_source *source, csi_image_size size,
+                        uint8_t *rgb);
+} csi_image_format;
+
+extern const csi_image_format csi_image_png;
+extern const csi_image_format csi_image_jpeg;
+extern const csi_image_format csi_image_webp;
+
+/* Width and height from the header alone, within the bounds above. */
+CS_NODISCARD cs_status csi_image_probe(const csi_image_source *source,
+                                       csi_image_size *out);
+
+/* One colour value `c` with opacity `alpha` on white, rounded to nearest. */
+static inline uint8_t csi_image_on_white(uint8_t c, uint8_t alpha)
+{
+    const unsigned sum = (unsigned)c * alpha + 255U * (255U - alpha);
+
+    return (uint8_t)((sum + 127U) / 255U);
+}
+
+/*
+ * Pillow's bicubic resize, bit for bit: antialiased (the kernel is widened
+ * when shrinking), a = -0.5, horizontal then vertical pass, 8 bits between
+ * them, 22-bit fixed-point weights. `in` and `out` are packed RGB.
+ */
+CS_NODISCARD cs_status csi_image_resize(const uint8_t *in,
+                                        csi_image_size in_size, uint8_t *out,
+                                        csi_image_size out_size);
+#endif
