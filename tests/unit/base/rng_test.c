@@ -13,13 +13,15 @@ static void philox_matches_the_vectors_of_random123(void **state)
         uint64_t seed, stream, index;
         uint32_t wanted[4];
     } CASES[] = {
-        {0,                   0, 0,                   {0x6627e8d5u, 0xe169c58du, 0xbc57ac4cu, 0x9b00dbd8u}},
+        {0, 0, 0, {0x6627e8d5u, 0xe169c58du, 0xbc57ac4cu, 0x9b00dbd8u}},
         {UINT64_MAX,
-         UINT64_MAX,             UINT64_MAX,
-         {0x408f276du, 0x41c83b0eu, 0xa20bc7c6u, 0x6d5451fdu}                                             },
+         UINT64_MAX,
+         UINT64_MAX,
+         {0x408f276du, 0x41c83b0eu, 0xa20bc7c6u, 0x6d5451fdu}},
         {0x299f31d0a4093822u,
-         0x0370734413198a2eu,    0x85a308d3243f6a88u,
-         {0xd16cfe09u, 0x94fdccebu, 0x5001e420u, 0x24126ea1u}                                             },
+         0x0370734413198a2eu,
+         0x85a308d3243f6a88u,
+         {0xd16cfe09u, 0x94fdccebu, 0x5001e420u, 0x24126ea1u}},
     };
 
     for (size_t i = 0; i < sizeof CASES / sizeof CASES[0]; i++) {
