@@ -1,0 +1,73 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef CORNSTARCH_NN_H
+#define CORNSTARCH_NN_H
+/*
+ * Layer kinds: how a layer of the graph runs forward on a tape. One function
+ * per kind, found in one table; backward follows from the tape. Knows nothing
+ * of plans, stages or ranks.
+ */
+#include "cornstarch/autograd.h"
+#include "cornstarch/graph.h"
+#include "cornstarch/param.h"
+
+CS_BEGIN_DECLS
+
+/* Keys and values of one layer's past tokens, for generation. Owned by the
+ * generator: [capacity, kv_heads * head_dim] of the tape's dtype. */
+typedef struct cs_kv_cache {
+    void *k, *v;
+    int64_t n_tokens; /* before this forward */
+} cs_kv_cache;
+
+/* What the layers of one module need to know about one microbatch. All
+ * borrowed; must outlive the tape's use of them. */
+typedef struct cs_nn_batch {
+    int64_t rows; /* tokens, or encoder rows */
+    /* attention: words and positions of the rows, tiles over them */
+    cs_mask mask;
+    const cs_tile_map *tiles;
+    /* with caches: mask of all keys (past and new), tiles rows x keys */
+    cs_mask key_mask;
+    cs_kv_cache *caches;     /* per layer of the module; NULL = none */
+    const int32_t *position; /* [rows]: rotary, or index into positions */
+    /* encoders */
+    int64_t n_items;
+    int64_t input_rows;
+    const float *input;           /* [input_rows, columns] */
+    const int64_t *input_begin;   /* [n_items + 1], frames before an item */
+    const int64_t *encoder_begin; /* [n_items + 1] */
+    int64_t feature_rows;
+    const int64_t *pool_begin; /* [feature_rows + 1] */
+    /* language model */
+    const int32_t *ids; /* [rows], -1 in media rows */
+    int32_t n_features;
+    cs_value *const *features;         /* per encoder; NULL = absent */
+    const int32_t *const *merge_index; /* per encoder [rows]: feature or -1 */
+    cs_tape_loss_args loss;
+    /* logits of some rows instead of the loss (generation) */
+    const int32_t *logit_rows; /* [n_logit_rows] */
+    int64_t n_logit_rows;      /* 0 = loss */
+    cs_value *logits;          /* out: [n_logit_rows, vocab] */
+} cs_nn_batch;
+
+typedef struct cs_nn {
+    cs_tape *tape;
+    const cs_graph *graph;
+    const cs_param_set *params;
+    int32_t module;
+    cs_nn_batch *batch;
+} cs_nn;
+
+/* Runs layers [first, last) of the module. x is the hidden state from the
+ * layer before (NULL when first is 0); *out the hidden state after (NULL after
+ * the head). `keep` is how long the result must live (TEMP: until the caller
+ * has copied it). Errors name module and layer. */
+CS_API CS_NODISCARD cs_status cs_nn_forward(const cs_nn *nn, int32_t first,
+                                            int32_t last, cs_value *x,
+                                            cs_value **out);
+/* Whether anything in the layers [first, last) of the module is trainable. */
+CS_API bool cs_nn_is_trainable(const cs_graph *graph, int32_t module,
+                               int32_t first, int32_t last);
+
+CS_END_DECLS
+#endif
