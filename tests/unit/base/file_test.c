@@ -150,14 +150,14 @@ static void small_and_large_pieces_keep_their_order(void **state)
 
     cst_tmpdir_make(&dir);
     assert_ok(csi_file_writer_create(cst_path(&dir, "a"), &writer));
-    for (size_t n = 1; n < sizeof piece; n = n * 3 + 1) {
+    for (size_t n = 1; n < sizeof piece; n = n * 2 + 1) {
         memset(piece, (int)('a' + n % 26), n);
         assert_ok(csi_file_writer_write(writer, piece, n));
     }
     assert_ok(csi_file_writer_commit(writer));
     csi_file_writer_destroy(&writer);
     char *text = cst_read(cst_path(&dir, "a"), &n_bytes);
-    for (size_t n = 1; n < sizeof piece; n = n * 3 + 1) {
+    for (size_t n = 1; n < sizeof piece; n = n * 2 + 1) {
         for (size_t i = 0; i < n; i++) {
             assert_int_equal(text[at + i], (int)('a' + n % 26));
         }
@@ -175,6 +175,7 @@ static void a_full_disk_is_told_and_leaves_the_old_file(void **state)
     static char large[1 << 20];
     struct rlimit before;
 
+    memset(large, 'x', sizeof large);
     cst_tmpdir_make(&dir);
     const char *path = cst_write_text(&dir, "a", "old");
     assert_int_equal(getrlimit(RLIMIT_FSIZE, &before), 0);

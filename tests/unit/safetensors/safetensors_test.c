@@ -150,7 +150,9 @@ static cs_status open_made(const char *header, int64_t header_bytes,
     for (size_t i = 0; i < 8; i++) {
         bytes[i] = (uint8_t)(n >> (8 * i));
     }
-    memcpy(bytes + 8, header, n_text);
+    for (size_t i = 0; i < n_text; i++) {
+        bytes[8 + i] = (uint8_t)header[i];
+    }
     cst_tmpdir_make(&dir);
     const char *path =
         cst_write_bytes(&dir, "x.safetensors", bytes, 8 + n_text + n_data);
