@@ -15,16 +15,15 @@ typedef struct dtype_info {
     bool is_float;
 } dtype_info;
 
-static const dtype_info DTYPES[CS_DTYPE_COUNT] = {
-    [CS_F32] = {"f32",  "F32",  4, true },
-      [CS_F64] = {"f64",  "F64",  8, true },
-    [CS_BF16] = {"bf16", "BF16", 2, true },
-      [CS_F16] = {"f16",  "F16",  2, true },
-    [CS_I32] = {"i32",  "I32",  4, false},
-      [CS_I64] = {"i64",  "I64",  8, false},
-    [CS_U64] = {"u64",  "U64",  8, false},
-      [CS_U8] = {"u8",   "U8",   1, false},
+static const dtype_info DTYPES[] = {
+    {"f32", "F32", 4, true},   {"f64", "F64", 8, true},
+    {"bf16", "BF16", 2, true}, {"f16", "F16", 2, true},
+    {"i32", "I32", 4, false},  {"i64", "I64", 8, false},
+    {"u64", "U64", 8, false},  {"u8", "U8", 1, false},
 };
+
+_Static_assert(sizeof DTYPES / sizeof DTYPES[0] == CS_DTYPE_COUNT && CS_U8 == 7,
+               "one row for each cs_dtype, in its order");
 
 static bool is_known(cs_dtype dtype)
 {
