@@ -65,7 +65,9 @@ typedef struct cs_stage_graph {
 CS_API void cs_stage_graph_fini(cs_stage_graph *graph);
 CS_API CS_NODISCARD cs_status cs_stage_graph_copy(const cs_stage_graph *from,
                                                   cs_stage_graph *to);
-/* Topological order, ranks, slots and backward flags make sense. */
+/* Topological order, ranks (each holds a stage), slots and backward flags make
+ * sense: has_gradient = the lower stage has a backward; every stage above one
+ * with a backward has one too; only the last stage makes its own gradient. */
 CS_API CS_NODISCARD cs_status cs_stage_graph_check(const cs_stage_graph *graph);
 
 typedef struct cs_schedule {
@@ -75,13 +77,14 @@ typedef struct cs_schedule {
 } cs_schedule;
 
 /* One whole training step: forwards, backwards, messages, then per rank
- * REDUCE_GRADIENTS (one per stage with trainable parameters), GRADIENT_NORM,
- * OPTIMIZER_STEP, AGREE.  1f1b: warm-up forwards of a stage = its depth to the
- * end of the language model, capped at the number of microbatches (reference
- * vectors: 1 encoder stage + 3 LLM stages: rank r runs 4-r F, then (B F) x
- * (m-4+r), then 4-r B). A stage without backward is forward-only and runs
- * ahead until its slots are full. A rank that holds several stages runs, per
- * microbatch, its forwards in stage order and its backwards in reverse.
+ * REDUCE_GRADIENTS (one per stage with a backward; a stage that trains nothing
+ * itself has nothing to reduce), GRADIENT_NORM, OPTIMIZER_STEP, AGREE.  1f1b:
+ * warm-up forwards of a stage = its depth in ranks to the end of the language
+ * model, capped at the number of microbatches (reference vectors: 1 encoder
+ * stage + 3 LLM stages: rank r runs 4-r F, then (B F) x (m-4+r), then 4-r B).
+ * A stage without backward is forward-only and runs ahead until its slots are
+ * full. A rank that holds several stages runs, per microbatch, its forwards in
+ * stage order and its backwards in reverse, as far as their inputs are there.
  * `is_training` false: forwards, messages and AGREE only. */
 CS_API CS_NODISCARD cs_status cs_schedule_create(const cs_stage_graph *graph,
                                                  cs_schedule_kind kind,
@@ -99,7 +102,8 @@ CS_API CS_NODISCARD cs_status cs_schedule_check(const cs_stage_graph *graph,
                                                 bool is_training);
 
 /* Text, one line per rank: "0: 0F0 s0>0 0F1 ..."; the grammar is described in
- * docs/formats.md. Parse reads what print writes (and hand-written text). */
+ * docs/formats.md. Parse reads what print writes (and hand-written text);
+ * errors of form are FORMAT with line and word. */
 CS_API CS_NODISCARD cs_status cs_schedule_print(const cs_stage_graph *graph,
                                                 const cs_schedule *schedule,
                                                 char **out);
