@@ -25,7 +25,7 @@ typedef struct cs_cost_table {
     int32_t *n_layers;     /* owned, [n_modules] */
     cs_layer_cost **layer; /* owned, [n_modules][n_layers] */
     bool is_measured;
-    char source[160];      /* "profile.json, cpu avx512, commit abc" or
+    char source[160]; /* "profile.json, cpu avx512, commit abc" or
                               "estimate at 50 GFLOP/s" */
 } cs_cost_table;
 
@@ -51,7 +51,8 @@ CS_API CS_NODISCARD cs_status cs_cost_load(const char *path,
 CS_API CS_NODISCARD cs_status cs_cost_save(const cs_cost_table *table,
                                            const cs_graph *graph,
                                            const char *machine,
-                                           const char *commit, const char *path);
+                                           const char *commit,
+                                           const char *path);
 CS_API void cs_cost_destroy(cs_cost_table **table);
 
 /* Rows and visible pairs of one module in one microbatch. */

@@ -78,13 +78,10 @@ CS_API CS_NODISCARD cs_status cs_plan_stage_graph(const cs_plan *plan,
                                                   int32_t **layer_range);
 /* Stage costs of n microbatches ([stage * n + microbatch]) for the simulator.
  * work: [n_microbatches * n_modules], microbatch major. [out,own]. */
-CS_API CS_NODISCARD cs_status cs_plan_costs(const cs_plan *plan,
-                                            const cs_graph *graph,
-                                            const cs_cost_table *costs,
-                                            const cs_work *work,
-                                            int32_t n_microbatches,
-                                            cs_stage_cost **out,
-                                            double **edge_bytes);
+CS_API CS_NODISCARD cs_status
+cs_plan_costs(const cs_plan *plan, const cs_graph *graph,
+              const cs_cost_table *costs, const cs_work *work,
+              int32_t n_microbatches, cs_stage_cost **out, double **edge_bytes);
 
 CS_END_DECLS
 #endif

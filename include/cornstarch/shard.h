@@ -23,17 +23,17 @@ typedef struct cs_shard {
     int32_t dp, replica;
     int32_t pipeline_rank, n_pipeline_ranks; /* in the replica */
     cs_schedule_kind schedule;
-    cs_stage_graph stages;       /* owned */
-    cs_shard_stage *stage;       /* owned, [stages.n_stages] */
-    bool *held;                  /* owned, [graph->n_params] */
-    bool embeds, scores;         /* has the LLM's first / last layer */
-    uint32_t encodes;            /* bit i: has the stem of encoder i */
+    cs_stage_graph stages; /* owned */
+    cs_shard_stage *stage; /* owned, [stages.n_stages] */
+    bool *held;            /* owned, [graph->n_params] */
+    bool embeds, scores;   /* has the LLM's first / last layer */
+    uint32_t encodes;      /* bit i: has the stem of encoder i */
 } cs_shard;
 
 /* World rank = replica * (n_ranks / dp) + rank inside the replica. */
 CS_API CS_NODISCARD cs_status cs_shard_create(const cs_graph *graph,
-                                              const cs_plan *plan,
-                                              int32_t rank, cs_shard **out);
+                                              const cs_plan *plan, int32_t rank,
+                                              cs_shard **out);
 CS_API void cs_shard_destroy(cs_shard **shard);
 CS_API CS_NODISCARD cs_status cs_shard_print(const cs_shard *shard, char **out);
 

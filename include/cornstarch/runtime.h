@@ -1,0 +1,86 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef CORNSTARCH_RUNTIME_H
+#define CORNSTARCH_RUNTIME_H
+/*
+ * The executor: runs one rank's list of actions on real tensors. It sees a
+ * shard and a batch plan, never a plan. The only place where decisions and
+ * tensors meet.
+ */
+#include "cornstarch/batch.h"
+#include "cornstarch/comm.h"
+#include "cornstarch/nn.h"
+#include "cornstarch/shard.h"
+
+CS_BEGIN_DECLS
+
+typedef struct cs_runtime cs_runtime;
+
+/* What the runtime hands to its owner at the end of the list. */
+typedef cs_status (*cs_step_hook_fn)(void *context, cs_action_kind kind);
+
+typedef struct cs_runtime_options {
+    const cs_shard *shard; /* borrowed, as all below: must outlive */
+    cs_comm *pipeline;     /* the ranks of this replica */
+    cs_comm *replicas;     /* same pipeline rank in every replica */
+    cs_backend *backend;
+    cs_param_set *params;
+    cs_step_hook_fn hook; /* GRADIENT_NORM, OPTIMIZER_STEP, AGREE */
+    void *hook_context;
+} cs_runtime_options;
+
+/* One executed action, for traces. */
+typedef struct cs_trace_event {
+    cs_action action;
+    int64_t start_ns, end_ns; /* csi_clock_ns */
+} cs_trace_event;
+
+/* Data of one microbatch, as the loader gives it. */
+typedef struct cs_microbatch_data {
+    const int32_t *ids;
+    const int32_t *labels;
+    float *const *input;
+} cs_microbatch_data;
+
+typedef struct cs_step_input {
+    const cs_batch_plan *plan;
+    const cs_microbatch_data *data; /* [n_microbatches] of this replica */
+    bool is_training;
+    bool trace;
+} cs_step_input;
+
+/* Of this rank and this replica; valid on the scoring rank only (else 0). */
+typedef struct cs_step_result {
+    double loss_sum; /* sum of nll over label tokens */
+    int64_t n_correct;
+    int64_t label_tokens;
+    /* [n_samples of the replica in microbatch order]: evaluation only */
+    int64_t n_samples;
+    const double *sample_nll;     /* sum of nll per sample */
+    const int64_t *sample_tokens; /* label tokens per sample */
+    const int64_t *sample_index;  /* dataset index */
+    /* trace of this rank */
+    int64_t n_events;
+    const cs_trace_event *events;
+    int64_t bytes_sent;
+} cs_step_result;
+
+CS_API CS_NODISCARD cs_status
+cs_runtime_create(const cs_runtime_options *options, cs_runtime **out);
+CS_API void cs_runtime_destroy(cs_runtime **runtime);
+/* Runs one step's whole list. Ranks: collective over the world. Results stay
+ * valid until the next step. */
+CS_API CS_NODISCARD cs_status cs_runtime_step(cs_runtime *runtime,
+                                              const cs_step_input *input,
+                                              cs_step_result *result);
+/* The action list of a step of n microbatches (cached). [borrow] */
+CS_API CS_NODISCARD cs_status cs_runtime_schedule(cs_runtime *runtime,
+                                                  int32_t n_microbatches,
+                                                  bool is_training,
+                                                  const cs_schedule **out);
+/* Bytes of activations and messages that the runtime holds now. */
+CS_API size_t cs_runtime_activation_bytes(const cs_runtime *runtime);
+/* Largest saved + deferred bytes of one tape of a module in the last step. */
+CS_API size_t cs_runtime_tape_bytes(const cs_runtime *runtime, int32_t module);
+
+CS_END_DECLS
+#endif

@@ -1,0 +1,203 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Forward and the two halves of backward of one stage on one microbatch. */
+#include "internal.h"
+
+#include <string.h>
+
+static bool is_scoring(const cs_runtime *rt, const cs_shard_stage *stage)
+{
+    return stage->is_last &&
+           stage->module == cs_graph_language_model(rt->graph);
+}
+
+static void fill_batch(cs_runtime *rt, const cs_shard_stage *stage,
+                       const csi_module_batch *m, const cs_microbatch *mb,
+                       const cs_microbatch_data *data, csi_work *work)
+{
+    cs_nn_batch *b = &work->batch;
+
+    *b = (cs_nn_batch){
+        .rows = m->rows,
+        .mask = m->mask,
+        .tiles = &m->tiles,
+        .position = m->position,
+    };
+    if (stage->module != cs_graph_language_model(rt->graph)) {
+        b->n_items = m->n_items;
+        b->input_rows = m->input_rows;
+        b->input = data->input != NULL ? data->input[stage->module] : NULL;
+        b->input_begin = m->input_begin;
+        b->encoder_begin = m->encoder_begin;
+        b->feature_rows = m->feature_rows;
+        b->pool_begin = m->pool_begin;
+        return;
+    }
+    b->ids = data->ids;
+    b->n_features = rt->n_encoders;
+    b->features = work->features;
+    b->merge_index = m->merge_index;
+    b->loss = (cs_tape_loss_args){
+        .labels = data->labels,
+        .loss_scale = 1.0 / (double)rt->input->plan->label_tokens,
+        .loss_sum = &rt->result.loss_sum,
+        .n_correct = &rt->result.n_correct,
+    };
+    rt->result.label_tokens += is_scoring(rt, stage) ? mb->label_tokens : 0;
+}
+
+/* Sums of nll per sample, for evaluation. */
+static void book_samples(cs_runtime *rt, const cs_microbatch *mb,
+                         const int32_t *labels, const void *nll)
+{
+    for (int32_t s = 0; s < mb->n_samples; s++) {
+        double sum = 0.0;
+        int64_t n = 0;
+        for (int64_t t = mb->token_begin[s]; t < mb->token_begin[s + 1]; t++) {
+            sum += rt->o.params->real == CS_F64 ? ((const double *)nll)[t]
+                                                : ((const float *)nll)[t];
+            n += labels[t] != -100;
+        }
+        const int64_t at = rt->result.n_samples++;
+        rt->sample_nll[at] = sum;
+        rt->sample_tokens[at] = n;
+        rt->sample_index[at] = mb->samples[s];
+    }
+}
+
+/* Hands the output on: into the next stage's tape where that is ours, else
+ * into memory that lives until it is sent. */
+static cs_status hand_on(cs_runtime *rt, const cs_action *a, csi_work *work)
+{
+    const cs_stage_graph *g = &rt->shard->stages;
+    bool has_remote = false;
+
+    for (int32_t i = 0; i < g->n_edges; i++) {
+        if (g->edges[i].from != a->stage) {
+            continue;
+        }
+        if (!csi_edge_is_local(rt, i)) {
+            has_remote = true;
+            continue;
+        }
+        cs_value *input = NULL;
+        CS_TRY(csi_edge_open_input(rt, i, a->microbatch, &input));
+        memcpy(input->t.data, work->output->t.data, cs_tensor_bytes(&input->t));
+    }
+    if (has_remote && work->output->where == CS_KEEP_TEMP) {
+        void *copy = NULL;
+        const size_t n_bytes = cs_tensor_bytes(&work->output->t);
+        CS_TRY(cs_tape_alloc(work->tape, CS_KEEP_SAVED, n_bytes, &copy));
+        memcpy(copy, work->output->t.data, n_bytes);
+        work->output->t.data = copy;
+        work->output->where = CS_KEEP_SAVED;
+    }
+    return CS_OK;
+}
+
+cs_status csi_action_forward(cs_runtime *rt, const cs_action *a)
+{
+    const cs_shard_stage *stage = &rt->shard->stage[a->stage];
+    const cs_microbatch *mb = csi_microbatch(rt, a->microbatch);
+    const cs_microbatch_data *data = &rt->input->data[a->microbatch];
+    csi_work *work = csi_work_of(rt, a->stage, a->microbatch);
+    csi_module_batch *m = NULL;
+
+    CS_TRY(csi_module_batch_get(rt, stage->module, a->microbatch, &m));
+    if (m->rows == 0) {
+        return CS_OK;
+    }
+    csi_arena_reset(&rt->workspace);
+    CS_TRY(csi_work_open(rt, work));
+    cs_tape_begin(work->tape);
+    fill_batch(rt, stage, m, mb, data, work);
+    if (is_scoring(rt, stage) && !rt->input->is_training) {
+        work->batch.loss.nll =
+            csi_arena_alloc(&rt->step, (size_t)mb->n_tokens * sizeof(double));
+        CS_CHECK(work->batch.loss.nll != NULL, CS_ERR_NOMEM,
+                 "losses of %lld "
+                 "tokens",
+                 (long long)mb->n_tokens);
+    }
+    const cs_nn nn = {
+        .tape = work->tape,
+        .graph = rt->graph,
+        .params = rt->o.params,
+        .module = stage->module,
+        .batch = &work->batch,
+    };
+    CS_TRY(cs_nn_forward(&nn, stage->first_layer, stage->last_layer,
+                         work->input, &work->output));
+    if (work->output != NULL) {
+        return hand_on(rt, a, work);
+    }
+    if (!rt->input->is_training) {
+        book_samples(rt, mb, data->labels, work->batch.loss.nll);
+    }
+    return CS_OK;
+}
+
+cs_status csi_action_backward_input(cs_runtime *rt, const cs_action *a)
+{
+    const cs_stage_graph *g = &rt->shard->stages;
+    csi_work *work = csi_work_of(rt, a->stage, a->microbatch);
+
+    if (work->tape == NULL) {
+        return CS_OK; /* no rows */
+    }
+    csi_arena_reset(&rt->workspace);
+    CS_TRY(cs_tape_backward_input(work->tape, work->output));
+    for (int32_t i = 0; i < g->n_edges; i++) {
+        if (g->edges[i].to != a->stage || !g->edges[i].has_gradient ||
+            !csi_edge_is_local(rt, i)) {
+            continue;
+        }
+        const cs_value *input = *csi_edge_input(rt, i, a->microbatch);
+        void *grad = NULL;
+        if (input == NULL) {
+            continue;
+        }
+        CS_CHECK(input->grad != NULL, CS_ERR_INTERNAL,
+                 "stage %d, microbatch %d: no gradient for its input", a->stage,
+                 a->microbatch);
+        CS_TRY(csi_edge_open_gradient(rt, i, a->microbatch, &grad));
+        memcpy(grad, input->grad, cs_tensor_bytes(&input->t));
+    }
+    return CS_OK;
+}
+
+cs_status csi_action_backward_weight(cs_runtime *rt, const cs_action *a)
+{
+    csi_work *work = csi_work_of(rt, a->stage, a->microbatch);
+
+    if (work->tape == NULL) {
+        return CS_OK;
+    }
+    csi_arena_reset(&rt->workspace);
+    CS_TRY(cs_tape_backward_weight(work->tape));
+    return CS_OK;
+}
+
+cs_status csi_action_reduce(cs_runtime *rt, const cs_action *a)
+{
+    const cs_shard_stage *stage = &rt->shard->stage[a->stage];
+    const cs_param_set *params = rt->o.params;
+
+    if (rt->shard->dp == 1) {
+        return CS_OK;
+    }
+    for (int32_t i = 0; i < params->n; i++) {
+        const cs_param_state *item = &params->items[i];
+        if (item->grad != NULL && item->spec->module == stage->module &&
+            item->spec->layer >= stage->first_layer &&
+            item->spec->layer < stage->last_layer) {
+            CS_TRY(cs_comm_all_reduce(rt->o.replicas, item->grad, item->count,
+                                      params->real));
+        }
+    }
+    return CS_OK;
+}
+
+cs_status csi_action_hook(cs_runtime *rt, const cs_action *a)
+{
+    return rt->o.hook != NULL ? rt->o.hook(rt->o.hook_context, a->kind) : CS_OK;
+}

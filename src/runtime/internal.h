@@ -1,0 +1,125 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef CS_RUNTIME_INTERNAL_H
+#define CS_RUNTIME_INTERNAL_H
+/* The executor's state, shared by its handlers. */
+#include "cornstarch/runtime.h"
+
+#include "base/arena.h"
+
+/* What a module's layers need to know of one microbatch, derived from the
+ * batch plan when first wanted. Arrays live in the step's arena; the tile
+ * map's memory is kept from step to step. */
+typedef struct csi_module_batch {
+    bool is_built;
+    int64_t rows, input_rows, feature_rows, n_items;
+    cs_mask mask;
+    cs_tile_map tiles;
+    const int32_t *position;
+    const int64_t *input_begin, *encoder_begin, *pool_begin;
+    const int32_t **merge_index; /* language model: per encoder */
+} csi_module_batch;
+
+/* One stage's work on one microbatch. */
+typedef struct csi_work {
+    cs_tape *tape;       /* NULL before it starts and after it ends */
+    cs_value *input;     /* from the stage before; NULL for first stages */
+    cs_value **features; /* [n_encoders]: language model's first stage */
+    cs_value *output;
+    cs_nn_batch batch;
+    cs_request *requests; /* [n_modules + 1]: sends that read this tape */
+    int32_t n_requests;
+    int32_t n_left; /* actions of the list that still belong to it */
+    bool is_over;   /* nothing left but its sends */
+} csi_work;
+
+/* Messages under way on one edge in one direction, oldest first. */
+typedef struct csi_channel {
+    cs_request **slots; /* [n_slots] */
+    int32_t n_busy;
+} csi_channel;
+
+typedef struct csi_cached_schedule {
+    int32_t n_microbatches;
+    bool is_training;
+    cs_schedule *schedule; /* owned */
+} csi_cached_schedule;
+
+enum {
+    CSI_MAX_SCHEDULES = 64
+};
+
+struct cs_runtime {
+    cs_runtime_options o;
+    const cs_graph *graph;
+    const cs_shard *shard;
+    int32_t n_encoders;
+    csi_arena workspace; /* temporaries of one action */
+    csi_arena step;      /* derived arrays of one step */
+    /* tapes not in use */
+    cs_tape **free_tapes;
+    int32_t n_free, n_tapes, tape_capacity;
+    /* of the current step */
+    const cs_step_input *input;
+    int32_t n_microbatches, capacity_microbatches;
+    csi_work *works;           /* [n_stages * n_microbatches] */
+    csi_module_batch *modules; /* [n_modules * n_microbatches] */
+    csi_channel *channels;     /* [2 * n_edges]: activation, gradient */
+    cs_step_result result;
+    double *sample_nll;
+    int64_t *sample_tokens, *sample_index;
+    cs_trace_event *events;
+    int64_t event_capacity;
+    size_t *tape_bytes; /* [n_modules] */
+    csi_cached_schedule schedules[CSI_MAX_SCHEDULES];
+    int32_t n_schedules;
+};
+
+static inline csi_work *csi_work_of(cs_runtime *rt, int32_t stage, int32_t mb)
+{
+    return &rt->works[(int64_t)stage * rt->n_microbatches + mb];
+}
+
+/* The replica's own microbatch `mb`. */
+const cs_microbatch *csi_microbatch(const cs_runtime *rt, int32_t mb);
+CS_NODISCARD cs_status csi_module_batch_get(cs_runtime *rt, int32_t module,
+                                            int32_t mb, csi_module_batch **out);
+/* The stage whose work an action belongs to; -1 for actions of the step. */
+int32_t csi_action_owner(const cs_runtime *rt, const cs_action *a);
+/* Gives the work a tape if it has none. */
+CS_NODISCARD cs_status csi_work_open(cs_runtime *rt, csi_work *work);
+/* Ends the work; its tape is free once its sends are done. */
+CS_NODISCARD cs_status csi_work_close(cs_runtime *rt, int32_t stage,
+                                      csi_work *work);
+/* Waits for every send of the step and frees all tapes. */
+CS_NODISCARD cs_status csi_works_finish(cs_runtime *rt);
+/* Rows and columns of a message on an edge; 0 rows = no message. */
+CS_NODISCARD cs_status csi_edge_size(cs_runtime *rt, int32_t edge, int32_t mb,
+                                     int64_t *rows, int64_t *columns);
+/* The input value that an edge's activation becomes in the receiving work. */
+cs_value **csi_edge_input(cs_runtime *rt, int32_t edge, int32_t mb);
+/* Makes that value, with memory that lives as long as it is needed. */
+CS_NODISCARD cs_status csi_edge_open_input(cs_runtime *rt, int32_t edge,
+                                           int32_t mb, cs_value **out);
+/* Room for the gradient of an edge's activation in the sending work. */
+CS_NODISCARD cs_status csi_edge_open_gradient(cs_runtime *rt, int32_t edge,
+                                              int32_t mb, void **out);
+bool csi_edge_is_local(const cs_runtime *rt, int32_t edge);
+
+CS_NODISCARD cs_status csi_action_forward(cs_runtime *rt, const cs_action *a);
+CS_NODISCARD cs_status csi_action_backward_input(cs_runtime *rt,
+                                                 const cs_action *a);
+CS_NODISCARD cs_status csi_action_backward_weight(cs_runtime *rt,
+                                                  const cs_action *a);
+CS_NODISCARD cs_status csi_action_send_activation(cs_runtime *rt,
+                                                  const cs_action *a);
+CS_NODISCARD cs_status csi_action_recv_activation(cs_runtime *rt,
+                                                  const cs_action *a);
+CS_NODISCARD cs_status csi_action_send_gradient(cs_runtime *rt,
+                                                const cs_action *a);
+CS_NODISCARD cs_status csi_action_recv_gradient(cs_runtime *rt,
+                                                const cs_action *a);
+CS_NODISCARD cs_status csi_action_reduce(cs_runtime *rt, const cs_action *a);
+/* Runs this rank's list. */
+CS_NODISCARD cs_status csi_execute(cs_runtime *rt, const cs_schedule *schedule);
+CS_NODISCARD cs_status csi_action_hook(cs_runtime *rt, const cs_action *a);
+#endif
