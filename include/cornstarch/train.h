@@ -1,0 +1,47 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef CORNSTARCH_TRAIN_H
+#define CORNSTARCH_TRAIN_H
+/* A whole training run, from recipe to run folder. */
+#include "cornstarch/config.h"
+#include "cornstarch/cost.h"
+
+CS_BEGIN_DECLS
+
+typedef struct cs_train_options {
+    const cs_config *config;  /* borrowed */
+    const char *run_folder;
+    int32_t n_ranks;   /* threads as ranks */
+    int32_t n_threads; /* per rank; 0 = 1 if several ranks, else all cores */
+    const char *backend; /* "auto", "ref", "cpu" */
+    bool resume;
+    int64_t resume_step; /* 0 = latest */
+    bool overwrite;
+    bool is_dry_run;
+    bool quiet;
+    FILE *progress; /* lines for people; NULL = none */
+} cs_train_options;
+
+typedef struct cs_train_result {
+    int64_t steps;
+    double first_loss, last_loss;
+    double train_s;
+    int stopped_by_signal; /* 0 = ran to the end */
+    bool stopped_early;
+} cs_train_result;
+
+/* Runs to the end (or to a signal, after saving). The run folder is empty, or
+ * resume or overwrite is asked; else ARG. Starts the rank threads itself. */
+CS_API CS_NODISCARD cs_status cs_train(const cs_train_options *options,
+                                       cs_train_result *result);
+/* From signal handlers: SIGINT, SIGTERM end the run after a clean save,
+ * SIGUSR1 saves and goes on. Async-signal-safe. */
+CS_API void cs_train_on_signal(int signal_number);
+
+/* Measures every layer of the recipe's model on this machine (one rank) and
+ * writes profile.json. */
+CS_API CS_NODISCARD cs_status cs_profile(const cs_config *config,
+                                         const char *backend, int32_t n_threads,
+                                         const char *path, char **table);
+
+CS_END_DECLS
+#endif
