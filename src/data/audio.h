@@ -26,10 +26,15 @@ typedef struct csi_audio_source {
     double max_seconds;
 } csi_audio_source;
 
-/* How many samples csi_audio_read will give: ceil(frames * wanted / rate). */
-CS_NODISCARD cs_status csi_audio_probe(const csi_audio_source *source,
-                                       int64_t *count);
-/* Writes exactly `count` samples, as probed. */
-CS_NODISCARD cs_status csi_audio_read(const csi_audio_source *source,
-                                      float *samples, int64_t count);
+/* An opened recording. Not thread-safe: one thread at a time. */
+typedef struct csi_audio csi_audio;
+
+/* Reads the header; `source` and its bytes must outlive the recording. */
+CS_NODISCARD cs_status csi_audio_open(const csi_audio_source *source,
+                                      csi_audio **out);
+void csi_audio_close(csi_audio **audio);
+/* How many samples there will be: ceil(frames * wanted / rate). */
+int64_t csi_audio_count(const csi_audio *audio);
+/* Writes exactly that many; once. */
+CS_NODISCARD cs_status csi_audio_read(csi_audio *audio, float *samples);
 #endif

@@ -31,13 +31,13 @@ static const float MAX_SAMPLE = 1e6F;
  * round to their blocks. */
 static const double MISSING_SECONDS = 0.2;
 
-typedef struct audio_file {
+struct csi_audio {
     const csi_audio_source *source;
     sf_count_t position;
     SNDFILE *handle; /* owned */
     SF_INFO info;
     int64_t count; /* samples at the wanted rate */
-} audio_file;
+};
 
 static bool starts_with(const csi_audio_source *s, size_t at, const char *text)
 {
@@ -66,14 +66,14 @@ static bool is_known(const csi_audio_source *s)
 
 static sf_count_t on_length(void *user)
 {
-    const audio_file *const file = user;
+    const csi_audio *const file = user;
 
     return (sf_count_t)file->source->n_bytes;
 }
 
 static sf_count_t on_seek(sf_count_t offset, int whence, void *user)
 {
-    audio_file *const file = user;
+    csi_audio *const file = user;
     const sf_count_t length = on_length(user);
     sf_count_t base = 0;
 
@@ -91,7 +91,7 @@ static sf_count_t on_seek(sf_count_t offset, int whence, void *user)
 
 static sf_count_t on_read(void *to, sf_count_t n_bytes, void *user)
 {
-    audio_file *const file = user;
+    csi_audio *const file = user;
     const sf_count_t n = csi_min_i64(n_bytes, on_length(user) - file->position);
 
     if (n <= 0) {
@@ -104,7 +104,7 @@ static sf_count_t on_read(void *to, sf_count_t n_bytes, void *user)
 
 static sf_count_t on_tell(void *user)
 {
-    const audio_file *const file = user;
+    const csi_audio *const file = user;
 
     return file->position;
 }
@@ -131,49 +131,53 @@ static cs_status check_info(const csi_audio_source *s, const SF_INFO *info)
     return CS_OK;
 }
 
-static void file_close(audio_file *file)
+static cs_status open_file(csi_audio *file, const csi_audio_source *s)
 {
-    if (file->handle != NULL) {
-        (void)sf_close(file->handle);
-        file->handle = NULL;
-    }
-}
+    SF_VIRTUAL_IO callbacks = {.get_filelen = on_length,
+                               .seek = on_seek,
+                               .read = on_read,
+                               .tell = on_tell};
 
-static cs_status file_open(audio_file *file, const csi_audio_source *s)
-{
-    static const SF_VIRTUAL_IO CALLBACKS = {.get_filelen = on_length,
-                                            .seek = on_seek,
-                                            .read = on_read,
-                                            .tell = on_tell};
-
-    *file = (audio_file){.source = s};
-    CS_CHECK(is_known(s), CS_ERR_FORMAT,
-             "%s: wanted a WAV, FLAC, Ogg, Opus or MP3 recording, got %zu "
-             "bytes that start as none of them",
-             s->where, s->n_bytes);
-    /* libsndfile only reads from it: the cast is its interface's */
-    SF_VIRTUAL_IO callbacks = CALLBACKS;
+    file->source = s;
     file->handle = sf_open_virtual(&callbacks, SFM_READ, &file->info, file);
     CS_CHECK(file->handle != NULL, CS_ERR_FORMAT, "%s: broken recording: %s",
              s->where, sf_strerror(NULL));
-    const cs_status st = check_info(s, &file->info);
-    if (st != CS_OK) {
-        file_close(file);
-        CS_TRY(st);
-    }
+    CS_TRY(check_info(s, &file->info));
     const int64_t rate = file->info.samplerate;
     file->count = (file->info.frames * s->sampling_rate + rate - 1) / rate;
     return CS_OK;
 }
 
-cs_status csi_audio_probe(const csi_audio_source *source, int64_t *count)
+cs_status csi_audio_open(const csi_audio_source *source, csi_audio **out)
 {
-    audio_file file;
-
-    CS_TRY(file_open(&file, source));
-    *count = file.count;
-    file_close(&file);
+    CS_CHECK(is_known(source), CS_ERR_FORMAT,
+             "%s: wanted a WAV, FLAC, Ogg, Opus or MP3 recording, got %zu "
+             "bytes that start as none of them",
+             source->where, source->n_bytes);
+    csi_audio *file = csi_calloc(1, sizeof *file);
+    CS_CHECK(file != NULL, CS_ERR_NOMEM, "%s: no memory to open sound",
+             source->where);
+    const cs_status st = open_file(file, source);
+    if (st != CS_OK) {
+        csi_audio_close(&file);
+        CS_TRY(st);
+    }
+    *out = file;
     return CS_OK;
+}
+
+void csi_audio_close(csi_audio **audio)
+{
+    if (*audio != NULL && (*audio)->handle != NULL) {
+        (void)sf_close((*audio)->handle);
+    }
+    csi_free(*audio);
+    *audio = NULL;
+}
+
+int64_t csi_audio_count(const csi_audio *audio)
+{
+    return audio->count;
 }
 
 /* Where mono samples go: through the resampler, or straight on. */
@@ -235,7 +239,7 @@ static cs_status mix_to_mono(const float *frames, int64_t n, int32_t channels,
 }
 
 /* Buffers: frames [BLOCK_FRAMES][channels], then mono [BLOCK_FRAMES]. */
-static cs_status pump(audio_file *file, sample_sink *sink, float *frames)
+static cs_status pump(csi_audio *file, sample_sink *sink, float *frames)
 {
     const int32_t channels = file->info.channels;
     const char *const where = file->source->where;
@@ -264,7 +268,7 @@ static cs_status pump(audio_file *file, sample_sink *sink, float *frames)
     return CS_OK;
 }
 
-static cs_status decode(audio_file *file, sample_sink *sink)
+static cs_status decode(csi_audio *file, sample_sink *sink)
 {
     const csi_audio_source *const s = file->source;
     const size_t n_floats =
@@ -294,43 +298,44 @@ undo:
     return st;
 }
 
-cs_status csi_audio_read(const csi_audio_source *source, float *samples,
-                         int64_t count)
+cs_status csi_audio_read(csi_audio *audio, float *samples)
 {
-    audio_file file;
+    sample_sink sink = {.samples = samples, .count = audio->count};
 
-    CS_TRY(file_open(&file, source));
-    cs_status st = CS_OK;
-    CS_CHECK_GOTO(undo, file.count == count, CS_ERR_FORMAT,
-                  "%s: the file changed: it had %" PRId64
-                  " samples, now it has %" PRId64,
-                  source->where, count, file.count);
-    sample_sink sink = {.samples = samples, .count = count};
-    CS_TRY_GOTO(undo, decode(&file, &sink));
-undo:
-    file_close(&file);
-    return st;
+    CS_TRY(decode(audio, &sink));
+    return CS_OK;
 }
 
 #else
 
-cs_status csi_audio_probe(const csi_audio_source *source, int64_t *count)
+struct csi_audio {
+    int64_t count;
+};
+
+cs_status csi_audio_open(const csi_audio_source *source, csi_audio **out)
 {
-    (void)count;
+    (void)out;
     return CS_FAIL(CS_ERR_UNSUPPORTED,
                    "unsupported: %s is sound, and this program was built "
                    "without libsndfile and soxr",
                    source->where);
 }
 
-cs_status csi_audio_read(const csi_audio_source *source, float *samples,
-                         int64_t count)
+void csi_audio_close(csi_audio **audio)
 {
-    (void)samples;
-    (void)count;
-    int64_t ignored;
+    *audio = NULL;
+}
 
-    return csi_audio_probe(source, &ignored);
+int64_t csi_audio_count(const csi_audio *audio)
+{
+    return audio->count;
+}
+
+cs_status csi_audio_read(csi_audio *audio, float *samples)
+{
+    (void)audio;
+    (void)samples;
+    return CS_FAIL(CS_ERR_INTERNAL, "sound was never opened");
 }
 
 #endif
@@ -341,18 +346,23 @@ cs_status cs_audio_decode(const void *bytes, size_t n_bytes, const char *where,
 {
     const csi_audio_source source = {bytes, n_bytes, where, sampling_rate,
                                      max_seconds};
-    int64_t n = 0;
+    csi_audio *audio = NULL;
+    float *buffer = NULL;
+    cs_status st = CS_OK;
 
-    CS_TRY(csi_audio_probe(&source, &n));
-    float *buffer = csi_malloc((size_t)n * sizeof *buffer);
-    CS_CHECK(buffer != NULL, CS_ERR_NOMEM, "%s: no memory for %zu bytes", where,
-             (size_t)n * sizeof *buffer);
-    const cs_status st = csi_audio_read(&source, buffer, n);
-    if (st != CS_OK) {
-        csi_free(buffer);
-        CS_TRY(st);
-    }
+    CS_TRY(csi_audio_open(&source, &audio));
+    const int64_t n = csi_audio_count(audio);
+    buffer = csi_malloc((size_t)n * sizeof *buffer);
+    CS_CHECK_GOTO(undo, buffer != NULL, CS_ERR_NOMEM,
+                  "%s: no memory for %zu bytes", where,
+                  (size_t)n * sizeof *buffer);
+    CS_TRY_GOTO(undo, csi_audio_read(audio, buffer));
+    csi_audio_close(&audio);
     *samples = buffer;
     *count = n;
     return CS_OK;
+undo:
+    csi_audio_close(&audio);
+    csi_free(buffer);
+    return st;
 }

@@ -61,10 +61,11 @@ static cs_status probe_map(const cs_processor *p, const csi_file_map *map,
         return CS_OK;
     }
     const csi_audio_source source = audio_source(p, map, path);
-    int64_t n_samples = 0;
+    csi_audio *sound = NULL;
 
-    CS_TRY(csi_audio_probe(&source, &n_samples));
-    const int64_t n_frames = count_padded(p, n_samples) / p->hop;
+    CS_TRY(csi_audio_open(&source, &sound));
+    const int64_t n_frames = count_padded(p, csi_audio_count(sound)) / p->hop;
+    csi_audio_close(&sound);
     *out = make_size(p, n_frames, n_frames / 2);
     return CS_OK;
 }
@@ -134,16 +135,13 @@ undo:
     return st;
 }
 
-static cs_status read_sound(const cs_processor *p, const csi_file_map *map,
-                            const char *path, int64_t input_rows, float *rows)
+static cs_status read_frames(const cs_processor *p, csi_audio *sound,
+                             const char *path, int64_t input_rows, float *rows)
 {
-    const csi_audio_source source = audio_source(p, map, path);
     const csi_mel_options options = {p->sampling_rate, p->n_mels, p->n_fft,
                                      p->hop};
-    int64_t n_samples = 0;
+    const int64_t n_padded = count_padded(p, csi_audio_count(sound));
 
-    CS_TRY(csi_audio_probe(&source, &n_samples));
-    const int64_t n_padded = count_padded(p, n_samples);
     CS_CHECK(n_padded / p->hop == input_rows, CS_ERR_FORMAT,
              "%s: the file changed: the index has %" PRId64
              " frames, now it has %" PRId64,
@@ -152,11 +150,24 @@ static cs_status read_sound(const cs_processor *p, const csi_file_map *map,
     CS_CHECK(samples != NULL, CS_ERR_NOMEM,
              "%s: no memory for %" PRId64 " samples", path, n_padded);
     cs_status st = CS_OK;
-    CS_TRY_GOTO(undo, csi_audio_read(&source, samples, n_samples));
+    CS_TRY_GOTO(undo, csi_audio_read(sound, samples));
     CS_TRY_GOTO(undo, csi_mel_spectrogram(&options, samples, n_padded, rows));
 undo:
     csi_free(samples);
     return st;
+}
+
+static cs_status read_sound(const cs_processor *p, const csi_file_map *map,
+                            const char *path, int64_t input_rows, float *rows)
+{
+    const csi_audio_source source = audio_source(p, map, path);
+    csi_audio *sound = NULL;
+
+    CS_TRY(csi_audio_open(&source, &sound));
+    const cs_status st = read_frames(p, sound, path, input_rows, rows);
+    csi_audio_close(&sound);
+    CS_TRY(st);
+    return CS_OK;
 }
 
 cs_status cs_media_read(const cs_processor *processor, const char *path,

@@ -102,7 +102,11 @@ static void every_format_gives_the_length_of_its_header(void **state)
         int64_t count = 0, probed = 0;
         double energy = 0.0;
 
-        assert_ok(csi_audio_probe(&source, &probed));
+        csi_audio *opened = NULL;
+
+        assert_ok(csi_audio_open(&source, &opened));
+        probed = csi_audio_count(opened);
+        csi_audio_close(&opened);
         assert_ok(cs_audio_decode(bytes, n_bytes, CASES[i].name, 16000, 30.0,
                                   &samples, &count));
         assert_int_equal(count, probed);
