@@ -83,18 +83,18 @@ void csi_mask_merge(csi_mask_summary *into, const csi_mask_summary *other)
     into->has_zero_kind = into->has_zero_kind || other->has_zero_kind;
 }
 
-csi_mask_summary csi_mask_summarise(const cs_mask *mask, int64_t begin,
-                                    int64_t end)
+csi_mask_summary csi_mask_summarise(const csi_mask_range *range)
 {
+    const cs_mask *mask = range->mask;
     csi_mask_summary all = nothing();
 
-    for (int64_t at = begin; at < end;) {
+    for (int64_t at = range->begin; at < range->end;) {
         const uint64_t word = mask->word[at];
         const int64_t first = at;
         int32_t low = mask->position[at];
         int32_t high = low;
 
-        while (at < end && mask->word[at] == word) {
+        while (at < range->end && mask->word[at] == word) {
             low = min_i32(low, mask->position[at]);
             high = max_i32(high, mask->position[at]);
             at++;
@@ -157,11 +157,12 @@ typedef struct token_run {
     int64_t position; /* of the first */
 } token_run;
 
-static token_run next_run(const cs_mask *mask, int64_t begin, int64_t end)
+static token_run next_run(const csi_mask_range *range, int64_t begin)
 {
+    const cs_mask *mask = range->mask;
     int64_t at = begin + 1;
 
-    while (at < end && mask->word[at] == mask->word[begin] &&
+    while (at < range->end && mask->word[at] == mask->word[begin] &&
            mask->position[at] - (int64_t)mask->position[begin] == at - begin) {
         at++;
     }
@@ -214,18 +215,17 @@ static int64_t count_between(const token_run *q, const token_run *k,
     return count;
 }
 
-int64_t csi_mask_count_pairs(const cs_mask *q, int64_t q_begin, int64_t q_end,
-                             const cs_mask *k, int64_t k_begin, int64_t k_end,
+int64_t csi_mask_count_pairs(const csi_mask_range *q, const csi_mask_range *k,
                              int64_t window, bool stop_early)
 {
     int64_t visible = 0;
     int64_t looked_at = 0;
 
-    for (int64_t q_at = q_begin; q_at < q_end;) {
-        const token_run q_run = next_run(q, q_at, q_end);
+    for (int64_t q_at = q->begin; q_at < q->end;) {
+        const token_run q_run = next_run(q, q_at);
 
-        for (int64_t k_at = k_begin; k_at < k_end;) {
-            const token_run k_run = next_run(k, k_at, k_end);
+        for (int64_t k_at = k->begin; k_at < k->end;) {
+            const token_run k_run = next_run(k, k_at);
 
             visible += count_between(&q_run, &k_run, window);
             looked_at += (q_run.end - q_run.begin) * (k_run.end - k_run.begin);

@@ -27,15 +27,18 @@ typedef enum csi_verdict {
     CSI_VERDICT_OPEN
 } csi_verdict;
 
-csi_mask_summary csi_mask_summarise(const cs_mask *mask, int64_t begin,
-                                    int64_t end);
+/* Tokens [begin, end) of a mask. */
+typedef struct csi_mask_range {
+    const cs_mask *mask;
+    int64_t begin, end;
+} csi_mask_range;
+
+csi_mask_summary csi_mask_summarise(const csi_mask_range *range);
 void csi_mask_merge(csi_mask_summary *into, const csi_mask_summary *other);
 csi_verdict csi_mask_decide(const csi_mask_summary *q,
                             const csi_mask_summary *k, int64_t window);
-/* Visible pairs of q tokens [q_begin, q_end) and k tokens [k_begin, k_end).
- * With stop_early it returns as soon as one pair is visible and one hidden
- * (some count between, neither 0 nor all). */
-int64_t csi_mask_count_pairs(const cs_mask *q, int64_t q_begin, int64_t q_end,
-                             const cs_mask *k, int64_t k_begin, int64_t k_end,
+/* Visible pairs between two ranges. With stop_early it returns as soon as one
+ * pair is visible and one hidden (some count between, neither 0 nor all). */
+int64_t csi_mask_count_pairs(const csi_mask_range *q, const csi_mask_range *k,
                              int64_t window, bool stop_early);
 #endif

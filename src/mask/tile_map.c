@@ -37,12 +37,12 @@ typedef struct tree {
 
 /* One walk over the tree for one query block. */
 typedef struct walk {
-    const cs_mask *q, *k;
+    const cs_mask *k;
     int64_t window;
     int32_t k_block;
     const tree *keys;
     csi_mask_summary q_summary;
-    int64_t q_begin, q_end;
+    csi_mask_range q;
     cs_tile_map *map; /* NULL: count pairs only */
     int64_t row_first_run;
     int64_t n_runs;
@@ -142,17 +142,20 @@ static cs_status add_run(walk *w, int64_t first, int64_t last,
 /* A leaf that its summary left open. */
 static cs_status decide_exactly(walk *w, int64_t leaf)
 {
-    const int64_t k_begin = leaf * w->k_block;
-    const int64_t k_end = csi_min_i64(k_begin + w->k_block, w->k->n_tokens);
+    const int64_t begin = leaf * w->k_block;
+    const csi_mask_range k = {
+        .mask = w->k,
+        .begin = begin,
+        .end = csi_min_i64(begin + w->k_block, w->k->n_tokens),
+    };
     const int64_t visible =
-        csi_mask_count_pairs(w->q, w->q_begin, w->q_end, w->k, k_begin, k_end,
-                             w->window, w->map != NULL);
+        csi_mask_count_pairs(&w->q, &k, w->window, w->map != NULL);
 
     w->n_pairs += visible;
     if (w->map == NULL || visible == 0) {
         return CS_OK;
     }
-    const bool all = visible == (w->q_end - w->q_begin) * (k_end - k_begin);
+    const bool all = visible == (w->q.end - w->q.begin) * (k.end - k.begin);
     CS_TRY(add_run(w, leaf, leaf + 1, all ? CS_TILE_FULL : CS_TILE_PARTIAL));
     return CS_OK;
 }
@@ -184,7 +187,7 @@ static cs_status walk_keys(walk *w)
         if (verdict == CSI_VERDICT_OPEN) {
             CS_TRY(decide_exactly(w, node));
         } else if (verdict == CSI_VERDICT_FULL) {
-            w->n_pairs += (w->q_end - w->q_begin) * k->n_tokens;
+            w->n_pairs += (w->q.end - w->q.begin) * k->n_tokens;
             if (w->map != NULL) {
                 CS_TRY(add_run(w, node * leaves_per_node,
                                csi_min_i64((node + 1) * leaves_per_node,
@@ -205,9 +208,9 @@ static cs_status walk_keys(walk *w)
 static cs_status walk_all(walk *w, int64_t n_q_blocks, int32_t q_block)
 {
     for (int64_t row = 0; row < n_q_blocks; row++) {
-        w->q_begin = row * q_block;
-        w->q_end = csi_min_i64(w->q_begin + q_block, w->q->n_tokens);
-        w->q_summary = csi_mask_summarise(w->q, w->q_begin, w->q_end);
+        w->q.begin = row * q_block;
+        w->q.end = csi_min_i64(w->q.begin + q_block, w->q.mask->n_tokens);
+        w->q_summary = csi_mask_summarise(&w->q);
         w->row_first_run = w->n_runs;
         if (w->map != NULL) {
             w->map->row_begin[row] = w->n_runs;
@@ -260,7 +263,7 @@ cs_status cs_tile_map_build(cs_tile_map *map, const cs_mask *q,
     CS_TRY(prepare(map, q, k, q_block, k_block));
     const tree keys = build_tree(k, k_block, map->n_k_blocks, map->work);
     walk w = {
-        .q = q,
+        .q = {.mask = q},
         .k = k,
         .window = window,
         .k_block = k_block,
@@ -294,12 +297,14 @@ int64_t cs_mask_visible_pairs(const cs_mask *q, const cs_mask *k,
         nodes = csi_calloc((size_t)count_tree_nodes(n_leaves), sizeof *nodes);
     }
     if (nodes == NULL) { /* slower, but this cannot fail */
-        return csi_mask_count_pairs(q, 0, q->n_tokens, k, 0, k->n_tokens,
-                                    window, false);
+        const csi_mask_range all_q = {.mask = q, .end = q->n_tokens};
+        const csi_mask_range all_k = {.mask = k, .end = k->n_tokens};
+
+        return csi_mask_count_pairs(&all_q, &all_k, window, false);
     }
     const tree keys = build_tree(k, COUNT_BLOCK, n_leaves, nodes);
     walk w = {
-        .q = q,
+        .q = {.mask = q},
         .k = k,
         .window = window,
         .k_block = COUNT_BLOCK,

@@ -84,7 +84,8 @@ static int check_repeats(op_run *first, cs_backend *fast)
         const op_array *a = &first->array[id];
         const size_t n_bytes = (size_t)a->n * cs_dtype_bytes(a->dtype);
 
-        if (n_bytes > 0 && memcmp(a->data, again.array[id].data, n_bytes)) {
+        if (n_bytes > 0 &&
+            memcmp(a->data, again.array[id].data, n_bytes) != 0) {
             print_error("%s %s: array %d: another result the second time\n",
                         op_case_name(first->c, name),
                         cs_dtype_name(first->dtype), id);
