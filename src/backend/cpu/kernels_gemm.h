@@ -1,0 +1,209 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Products in register tiles, in the layout of Goto & van de Geijn (2008):
+ * both operands are packed into panels, converted to f32 on the way, and a
+ * tile of MR x NR sums stays in registers over the whole depth. A sum is one
+ * chain of fused multiply-adds in ascending depth, whatever the tile, so a
+ * row's bits do not depend on how many rows there are.
+ * Included by kernels_<isa>.c, which defines MR.
+ */
+enum {
+    NR = 2 * VW
+};
+
+/* Lanes [0, count) of depth row p, contiguous in memory. */
+CSI_INLINE void pack_along(float *dst, int32_t width, const csi_operand *x,
+                           int64_t lane, int64_t count, int64_t d, int64_t n,
+                           bool is_bf16)
+{
+    for (int64_t p = 0; p < n; p++) {
+        const int64_t from = (d + p) * x->ld + lane;
+        float *to = dst + p * width;
+
+        for (int32_t i = 0; i < width; i += VW) {
+            const int64_t left = count - i;
+            const int put = width - i < VW ? width - i : VW;
+            vf v = v_zero();
+
+            if (left >= VW) {
+                v = v_get(x->data, from + i, VW, is_bf16);
+            } else if (left > 0) {
+                v = v_get(x->data, from + i, (int)left, is_bf16);
+            }
+            if (put == VW) {
+                v_store(to + i, v);
+            } else {
+                v_store_n(to + i, v, put);
+            }
+        }
+    }
+}
+
+/* VW lanes, depth inner: squares of VW x VW are transposed in registers.
+ * Writes `put` lanes per depth row. */
+CSI_INLINE void pack_across(float *dst, int32_t width, const csi_operand *x,
+                            int64_t lane, int64_t count, int64_t d, int64_t n,
+                            int put, bool is_bf16)
+{
+    for (int64_t p = 0; p < n; p += VW) {
+        const int part = n - p < VW ? (int)(n - p) : VW;
+        vf square[VW];
+
+        for (int i = 0; i < VW; i++) {
+            square[i] = v_zero();
+        }
+        for (int i = 0; i < VW && i < count; i++) {
+            const int64_t from = (lane + i) * x->ld + d + p;
+            square[i] = part == VW ? v_get(x->data, from, VW, is_bf16)
+                                   : v_get(x->data, from, part, is_bf16);
+        }
+        v_transpose(square);
+        for (int i = 0; i < part; i++) {
+            if (put == VW) {
+                v_store(dst + (p + i) * width, square[i]);
+            } else {
+                v_store_n(dst + (p + i) * width, square[i], put);
+            }
+        }
+    }
+}
+
+static void pack(float *dst, int32_t width, const csi_operand *x, int64_t lanes,
+                 int64_t lane, int64_t d, int64_t n)
+{
+    const int64_t count = lanes - lane;
+
+    if (!x->depth_inner) {
+        if (x->is_bf16) {
+            pack_along(dst, width, x, lane, count, d, n, true);
+        } else {
+            pack_along(dst, width, x, lane, count, d, n, false);
+        }
+        return;
+    }
+    for (int32_t i = 0; i < width; i += VW) {
+        const int put = width - i < VW ? width - i : VW;
+
+        if (x->is_bf16) {
+            pack_across(dst + i, width, x, lane + i, count - i, d, n, put,
+                        true);
+        } else {
+            pack_across(dst + i, width, x, lane + i, count - i, d, n, put,
+                        false);
+        }
+    }
+}
+
+/* The sums of a tile; `across` and `down` are the steps of a from row to row
+ * and along the depth. */
+CSI_INLINE void tile_sums(const csi_tile *t, int64_t across, int64_t down)
+{
+    const float *a = t->a;
+    const float *b = t->b;
+    vf sum[MR][2];
+
+#pragma GCC unroll 16
+    for (int i = 0; i < MR; i++) {
+        sum[i][0] = v_zero();
+        sum[i][1] = v_zero();
+    }
+    for (int64_t p = 0; p < t->k; p++) {
+        const vf b0 = v_load(b);
+        const vf b1 = v_load(b + VW);
+
+#pragma GCC unroll 16
+        for (int i = 0; i < MR; i++) {
+            const vf x = v_set(a[i * across]);
+            sum[i][0] = v_fma(x, b0, sum[i][0]);
+            sum[i][1] = v_fma(x, b1, sum[i][1]);
+        }
+        a += down;
+        b += NR;
+    }
+#pragma GCC unroll 16
+    for (int i = 0; i < MR; i++) {
+        float *c = t->c + i * t->ldc;
+
+        if (i < t->rows) {
+            if (t->add) {
+                sum[i][0] += v_load(c);
+                sum[i][1] += v_load(c + VW);
+            }
+            v_store(c, sum[i][0]);
+            v_store(c + VW, sum[i][1]);
+        }
+    }
+}
+
+static void tile(const csi_tile *t)
+{
+    tile_sums(t, 1, t->a_step);
+}
+
+static void tile_rows(const csi_tile *t)
+{
+    tile_sums(t, CSI_CPU_BLOCK_STRIDE, 1);
+}
+
+CSI_INLINE void finish_lanes(cs_activation activation, const csi_epilogue *end,
+                             const float *from, int64_t at, int64_t column,
+                             int n, bool is_bf16)
+{
+    vf y = v_get(from, 0, n, false);
+
+    if (end->bias != NULL) {
+        y += v_get(end->bias, column, n, is_bf16);
+    }
+    if (end->pre != NULL) {
+        v_put(end->pre, at, y, n, is_bf16);
+    }
+    y = v_activate(activation, y);
+    if (end->accumulate) {
+        y += v_get(end->c, at, n, is_bf16);
+    }
+    v_put(end->c, at, y, n, is_bf16);
+}
+
+/* A place in the result: `rows` x `columns` at (row, column). */
+typedef struct finish_box {
+    const float *tile;
+    int64_t stride, row, column, rows, columns;
+} finish_box;
+
+CSI_INLINE void finish_box_as(cs_activation activation, const csi_epilogue *end,
+                              const finish_box *box, bool is_bf16)
+{
+    for (int64_t i = 0; i < box->rows; i++) {
+        const float *from = box->tile + i * box->stride;
+        const int64_t at = (box->row + i) * end->ldc + box->column;
+
+        for (int64_t j = 0; j < box->columns; j += VW) {
+            const int64_t left = box->columns - j;
+
+            if (left >= VW) {
+                finish_lanes(activation, end, from + j, at + j, box->column + j,
+                             VW, is_bf16);
+            } else {
+                finish_lanes(activation, end, from + j, at + j, box->column + j,
+                             (int)left, is_bf16);
+            }
+        }
+    }
+}
+
+static void finish(const csi_epilogue *end, const float *sums, int64_t stride,
+                   int64_t row, int64_t column, int64_t rows, int64_t columns)
+{
+    const finish_box box = {.tile = sums,
+                            .stride = stride,
+                            .row = row,
+                            .column = column,
+                            .rows = rows,
+                            .columns = columns};
+
+    if (end->is_bf16) {
+        CSI_EACH_ACTIVATION(end->activation, finish_box_as, end, &box, true);
+    } else {
+        CSI_EACH_ACTIVATION(end->activation, finish_box_as, end, &box, false);
+    }
+}

@@ -1,0 +1,35 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* All kernels of one instruction set as a table. Included last by
+ * kernels_<isa>.c, which defines KERNELS_NAME. */
+
+static const csi_cpu_kernels table = {
+    .name = KERNELS_NAME,
+    .gemm = {.mr = MR,
+             .nr = NR,
+             .pair = 1,
+             .pack = pack,
+             .tile = tile,
+             .tile_rows = tile_rows},
+    .finish = finish,
+    .activation = activation_forward,
+    .activation_backward = activation_backward,
+    .gated = gated_forward,
+    .gated_backward = gated_backward,
+    .axpby = axpby,
+    .cast = cast,
+    .adamw = adamw,
+    .sum_squares = sum_squares,
+    .norm = norm,
+    .norm_backward = norm_backward,
+    .rope = rope,
+    .add_row = add_row,
+    .move_row = move_row,
+    .visible = visible,
+    .softmax = softmax,
+    .rescale = rescale,
+    .softmax_backward = softmax_backward,
+    .divide_row = divide_row,
+    .dot = dot,
+    .loss_row = loss_row,
+    .loss_row_backward = loss_row_backward,
+};
