@@ -68,9 +68,12 @@ static tree build_tree(const cs_mask *k, int32_t k_block, int64_t n_leaves,
     csi_mask_summary *below = nodes;
 
     for (int64_t leaf = 0; leaf < n_leaves; leaf++) {
-        nodes[leaf] =
-            csi_mask_summarise(k, leaf * k_block,
-                               csi_min_i64((leaf + 1) * k_block, k->n_tokens));
+        const csi_mask_range range = {
+            .mask = k,
+            .begin = leaf * k_block,
+            .end = csi_min_i64((leaf + 1) * k_block, k->n_tokens),
+        };
+        nodes[leaf] = csi_mask_summarise(&range);
     }
     for (int64_t n = n_leaves; n > 1;) {
         csi_mask_summary *level = below + n;
