@@ -300,8 +300,9 @@ undo:
 
 cs_status csi_audio_read(csi_audio *audio, float *samples)
 {
-    sample_sink sink = {.samples = samples, .count = audio->count};
+    sample_sink sink = {.count = audio->count};
 
+    sink.samples = samples;
     CS_TRY(decode(audio, &sink));
     return CS_OK;
 }

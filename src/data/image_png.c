@@ -211,8 +211,9 @@ static void run_job(png_job *job)
 static cs_status read_pixels(const csi_image_source *source,
                              csi_image_size size, uint8_t *rgb)
 {
-    png_job job = {.source = source, .size = size, .rgb = rgb};
+    png_job job = {.source = source, .size = size};
 
+    job.rgb = rgb;
     run_job(&job);
     png_destroy_read_struct(&job.png, &job.info, NULL);
     csi_free(job.rgba);

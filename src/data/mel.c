@@ -48,8 +48,7 @@ static void fill_filters(mel_job *job)
 {
     const int32_t n_mels = job->options.n_mels;
     const double step = hz_to_mel(MAX_HZ) / (n_mels + 1);
-    const double bin_hz =
-        (double)(job->options.sampling_rate / 2) / (job->n_bins - 1);
+    const double bin_hz = 0.5 * job->options.sampling_rate / (job->n_bins - 1);
 
     for (int64_t m = 0; m < n_mels; m++) {
         const double low = mel_to_hz((double)m * step);
