@@ -19,10 +19,10 @@
 
 #include "stamps.h"
 
-#include <argp.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 enum {
     HELDOUT_ONE_IN = 10
@@ -267,37 +267,31 @@ static void report(const preparation *p)
            p->n_broken, p->n_too_long, STAMPS_MAX_SECONDS);
 }
 
-static error_t parse_option(int key, char *value, struct argp_state *state)
-{
-    preparation *const p = state->input;
-
-    if (key == 'o') {
-        p->out_dir = value;
-    } else if (key == 's') {
-        p->folder = value;
-    } else if (key == ARGP_KEY_ARG) {
-        argp_usage(state);
-    } else {
-        return ARGP_ERR_UNKNOWN;
-    }
-    return 0;
-}
+static const char USAGE[] =
+    "Usage: prepare_stamps [-o DIR] [-s DIR]\n"
+    "Makes LLaVA-style files from the stamps of Tux Paint.\n\n"
+    "  -o DIR  where files go (data/stamps)\n"
+    "  -s DIR  the stamps (/usr/share/tuxpaint/stamps)\n"
+    "  -h      this help\n";
 
 int main(int argc, char **argv)
 {
-    static const struct argp_option OPTIONS[] =
-        {{"output", 'o', "DIR", 0, "where files go (data/stamps)", 0},
-         {"stamps", 's', "DIR", 0, "the stamps (/usr/share/tuxpaint/stamps)",
-          0},
-         {0}};
-    static const struct argp PARSER =
-        {.options = OPTIONS,
-         .parser = parse_option,
-         .doc = "Makes LLaVA-style files from the stamps of Tux Paint."};
     preparation p = {.folder = "/usr/share/tuxpaint/stamps",
                      .out_dir = "data/stamps"};
+    int option = 0;
 
-    if (argp_parse(&PARSER, argc, argv, 0, NULL, &p) != 0) {
+    while ((option = getopt(argc, argv, "o:s:h")) != -1) {
+        if (option == 'o') {
+            p.out_dir = optarg;
+        } else if (option == 's') {
+            p.folder = optarg;
+        } else {
+            (void)fputs(USAGE, option == 'h' ? stdout : stderr);
+            return option == 'h' ? 0 : 2;
+        }
+    }
+    if (optind != argc) {
+        (void)fputs(USAGE, stderr);
         return 2;
     }
     const cs_status st = prepare(&p);
