@@ -59,7 +59,7 @@ static cs_status fail(const checker *c, const char *dotted, const char *format,
     va_start(args, format);
     (void)vsnprintf(sentence, sizeof sentence, format, args);
     va_end(args);
-    return csi_reader_fail(c->reader, locate(c->root, dotted), true, CS_ERR_ARG,
+    return CSI_READER_FAIL(c->reader, locate(c->root, dotted), true, CS_ERR_ARG,
                            "%s: %s", dotted, sentence);
 }
 
@@ -357,23 +357,26 @@ static cs_status fill_name(const checker *c)
 }
 
 /* The folder of the file, where no media_root is given. */
+static cs_status fill_media_root(const checker *c, cs_dataset_config *set)
+{
+    const char *const slash = strrchr(set->path, '/');
+
+    if (set->media_root != NULL) {
+        return CS_OK;
+    }
+    if (slash == NULL) {
+        return copy_bytes(c, ".", 1, &set->media_root);
+    }
+    return copy_bytes(c, set->path,
+                      slash == set->path ? 1 : (size_t)(slash - set->path),
+                      &set->media_root);
+}
+
 static cs_status fill_media_roots(const checker *c, cs_dataset_config *sets,
                                   int32_t n_sets)
 {
     for (int32_t i = 0; i < n_sets; i++) {
-        const char *const path = sets[i].path;
-        const char *const slash = strrchr(path, '/');
-
-        if (sets[i].media_root != NULL) {
-            continue;
-        }
-        if (slash == NULL) {
-            CS_TRY(copy_bytes(c, ".", 1, &sets[i].media_root));
-        } else {
-            CS_TRY(copy_bytes(c, path,
-                              slash == path ? 1 : (size_t)(slash - path),
-                              &sets[i].media_root));
-        }
+        CS_TRY(fill_media_root(c, &sets[i]));
     }
     return CS_OK;
 }

@@ -245,8 +245,11 @@ typedef struct found {
 /* The next name of a dotted key, without an index behind it. */
 static const char *take_name(const char *at, char name[CSI_NODE_MAX_KEY + 1])
 {
-    (void)snprintf(name, CSI_NODE_MAX_KEY + 1, "%.*s", (int)strcspn(at, ".["),
-                   at);
+    size_t n_bytes = strcspn(at, ".[");
+
+    n_bytes = n_bytes > CSI_NODE_MAX_KEY ? CSI_NODE_MAX_KEY : n_bytes;
+    memcpy(name, at, n_bytes);
+    name[n_bytes] = '\0';
     at += strcspn(at, ".");
     return *at == '.' ? at + 1 : at;
 }

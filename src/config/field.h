@@ -132,10 +132,12 @@ typedef struct csi_reader {
 } csi_reader;
 
 /* Fails with "<place>sentence". `of_key`: the place of the key, not value. */
-CS_NODISCARD cs_status csi_reader_fail(const csi_reader *reader,
-                                       const csi_node *node, bool of_key,
-                                       cs_status code, const char *format, ...)
+void csi_reader_fail(const csi_reader *reader, const csi_node *node,
+                     bool of_key, cs_status code, const char *format, ...)
     CS_PRINTF(5, 6);
+/* The same as an expression with the code as value, as CS_FAIL has it. */
+#define CSI_READER_FAIL(reader, node, of_key, code, ...) \
+    (csi_reader_fail((reader), (node), (of_key), (code), __VA_ARGS__), (code))
 /* Reads a mapping into `owner` (zeroed) by the table. */
 CS_NODISCARD cs_status csi_read_group(const csi_reader *reader,
                                       const csi_field_group *group,

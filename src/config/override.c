@@ -48,6 +48,27 @@ static cs_status take_index(override *o, const char **at)
     return add_step(o, (step){.index = index});
 }
 
+/* A name and the indices behind it; leaves *at behind them. */
+static cs_status take_name(override *o, const char **at)
+{
+    const size_t n_bytes = strcspn(*at, ".[=");
+
+    CS_CHECK(n_bytes > 0 && n_bytes <= CSI_NODE_MAX_KEY, CS_ERR_ARG,
+             "override '%.80s': a key of %zu bytes; wanted 1 to %d", o->text,
+             n_bytes, (int)CSI_NODE_MAX_KEY);
+    char *const key = csi_arena_alloc(o->arena, n_bytes + 1);
+
+    CS_CHECK(key != NULL, CS_ERR_NOMEM, "out of memory for an override");
+    memcpy(key, *at, n_bytes);
+    key[n_bytes] = '\0';
+    CS_TRY(add_step(o, (step){.key = key}));
+    *at += n_bytes;
+    while (**at == '[') {
+        CS_TRY(take_index(o, at));
+    }
+    return CS_OK;
+}
+
 /* Splits what stands before '='. Returns where the value begins. */
 static cs_status split_path(override *o, const char **value)
 {
@@ -55,31 +76,16 @@ static cs_status split_path(override *o, const char **value)
 
     CS_CHECK(strchr(o->text, '=') != NULL, CS_ERR_ARG,
              "override '%.80s': wanted key=value, got no '='", o->text);
-    for (;;) {
-        const size_t n_bytes = strcspn(at, ".[=");
-
-        CS_CHECK(n_bytes > 0 && n_bytes <= CSI_NODE_MAX_KEY, CS_ERR_ARG,
-                 "override '%.80s': a key of %zu bytes; wanted 1 to %d",
-                 o->text, n_bytes, (int)CSI_NODE_MAX_KEY);
-        char *const key = csi_arena_alloc(o->arena, n_bytes + 1);
-
-        CS_CHECK(key != NULL, CS_ERR_NOMEM, "out of memory for an override");
-        memcpy(key, at, n_bytes);
-        key[n_bytes] = '\0';
-        CS_TRY(add_step(o, (step){.key = key}));
-        at += n_bytes;
-        while (*at == '[') {
-            CS_TRY(take_index(o, &at));
-        }
-        if (*at == '=') {
-            *value = at + 1;
-            return CS_OK;
-        }
-        CS_CHECK(*at == '.', CS_ERR_ARG,
-                 "override '%.80s': wanted '.', '[' or '=' before '%.20s'",
-                 o->text, at);
+    CS_TRY(take_name(o, &at));
+    while (*at == '.') {
         at++;
+        CS_TRY(take_name(o, &at));
     }
+    CS_CHECK(*at == '=', CS_ERR_ARG,
+             "override '%.80s': wanted '.', '[' or '=' before '%.20s'", o->text,
+             at);
+    *value = at + 1;
+    return CS_OK;
 }
 
 /* Makes `node` the wanted kind if it is null, or says what it is. */

@@ -9,8 +9,8 @@
 
 #include <string.h>
 
-cs_status csi_reader_fail(const csi_reader *reader, const csi_node *node,
-                          bool of_key, cs_status code, const char *format, ...)
+void csi_reader_fail(const csi_reader *reader, const csi_node *node,
+                     bool of_key, cs_status code, const char *format, ...)
 {
     char place[CSI_PLACE_BYTES];
     char sentence[CS_ERROR_MESSAGE_BYTES - CSI_PLACE_BYTES];
@@ -19,8 +19,9 @@ cs_status csi_reader_fail(const csi_reader *reader, const csi_node *node,
     va_start(args, format);
     (void)vsnprintf(sentence, sizeof sentence, format, args);
     va_end(args);
-    return CS_FAIL(code, "%s%s",
-                   csi_node_place(node, reader->path, of_key, place), sentence);
+    (void)cs_fail_at(__FILE__, __LINE__, __func__, code, "%s%s",
+                     csi_node_place(node, reader->path, of_key, place),
+                     sentence);
 }
 
 static cs_status refuse_key(const csi_reader *reader,
@@ -35,7 +36,7 @@ static cs_status refuse_key(const csi_reader *reader,
     if (hint[0] == '\0') {
         hint = csi_field_nearest(group, node->key);
     }
-    return csi_reader_fail(reader, node, true, CS_ERR_ARG,
+    return CSI_READER_FAIL(reader, node, true, CS_ERR_ARG,
                            "unknown key '%s'%s%s%s", csi_key_text(&here, name),
                            hint != NULL ? "; did you mean '" : "",
                            hint != NULL ? hint : "", hint != NULL ? "'?" : "");
@@ -81,18 +82,35 @@ static cs_status check_key(const csi_reader *reader,
          n_good <= MAX_NAME)) {
         return CS_OK;
     }
-    return csi_reader_fail(reader, node, true, CS_ERR_ARG,
+    return CSI_READER_FAIL(reader, node, true, CS_ERR_ARG,
                            "%s: wanted a name [a-z][a-z0-9_]* of at most %d "
                            "bytes, got '%.80s'",
                            csi_key_text(key, text), (int)MAX_NAME, name);
 }
 
-/* A MAP or LIST: one zeroed entry of the group's size for each child. */
+/* One entry of a MAP or LIST into its zeroed place. */
+static cs_status read_entry(const csi_reader *reader, const csi_field *field,
+                            const csi_node *node, const csi_key *key,
+                            char *entry)
+{
+    const csi_field_group *const group = field->group;
+
+    if (field->type == CSI_FIELD_MAP) {
+        char *const name = csi_arena_strdup(reader->arena, node->key);
+
+        CS_CHECK(name != NULL, CS_ERR_NOMEM, "out of memory for a key");
+        *(const char **)(void *)(entry + group->key_offset) = name;
+        CS_TRY(check_key(reader, group, node, key->parent));
+    }
+    CS_TRY(csi_read_group(reader, group, node, key, entry));
+    return CS_OK;
+}
+
 static cs_status read_entries(const csi_reader *reader, const csi_field *field,
                               const csi_node *node, const csi_key *key,
                               char *owner)
 {
-    const csi_field_group *const group = field->group;
+    const size_t n_bytes = field->group->bytes;
     const bool is_map = field->type == CSI_FIELD_MAP;
     char name[CSI_KEY_BYTES];
     int32_t index = 0;
@@ -102,30 +120,23 @@ static cs_status read_entries(const csi_reader *reader, const csi_field *field,
     }
     if (node->n_children < (int32_t)field->min ||
         node->n_children > (int32_t)field->max) {
-        return csi_reader_fail(reader, node, false, CS_ERR_ARG,
+        return CSI_READER_FAIL(reader, node, false, CS_ERR_ARG,
                                "%s: wanted %d to %d entries, got %d",
                                csi_key_text(key, name), (int)field->min,
                                (int)field->max, node->n_children);
     }
     char *const entries =
-        csi_arena_calloc(reader->arena,
-                         (size_t)node->n_children * group->bytes);
+        csi_arena_calloc(reader->arena, (size_t)node->n_children * n_bytes);
 
     CS_CHECK(entries != NULL, CS_ERR_NOMEM, "out of memory for recipe '%s'",
              field->name);
     for (const csi_node *c = node->first; c != NULL; c = c->next, index++) {
-        char *const entry = entries + (size_t)index * group->bytes;
         const csi_key here = {.parent = key,
                               .name = is_map ? c->key : NULL,
                               .index = index};
-        if (is_map) {
-            char *const copy = csi_arena_strdup(reader->arena, c->key);
 
-            CS_CHECK(copy != NULL, CS_ERR_NOMEM, "out of memory for a key");
-            CS_TRY(check_key(reader, group, c, key));
-            *(const char **)(void *)(entry + group->key_offset) = copy;
-        }
-        CS_TRY(csi_read_group(reader, group, c, &here, entry));
+        CS_TRY(read_entry(reader, field, c, &here,
+                          entries + (size_t)index * n_bytes));
     }
     *(void **)(void *)(owner + field->offset) = entries;
     *(int32_t *)(void *)(owner + field->count_offset) = index;
@@ -142,7 +153,7 @@ static cs_status read_field(const csi_reader *reader, const csi_field *field,
     char wanted[CSI_WANTED_BYTES];
 
     if (node == NULL && (field->flags & CSI_FIELD_REQUIRED) != 0) {
-        return csi_reader_fail(reader, map, true, CS_ERR_ARG,
+        return CSI_READER_FAIL(reader, map, true, CS_ERR_ARG,
                                "%s: missing; wanted %s",
                                csi_key_text(&key, name),
                                csi_field_wanted(field, wanted));
@@ -168,7 +179,7 @@ cs_status csi_read_group(const csi_reader *reader, const csi_field_group *group,
     char got[CSI_GOT_BYTES];
 
     if (node->kind != CSI_NODE_MAP) {
-        return csi_reader_fail(reader, node, false, CS_ERR_ARG,
+        return CSI_READER_FAIL(reader, node, false, CS_ERR_ARG,
                                "%s%swanted a mapping, got %s",
                                csi_key_text(key, name), key != NULL ? ": " : "",
                                csi_node_got(node, got));

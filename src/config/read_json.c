@@ -19,7 +19,7 @@ static cs_status refuse_value(const csi_reader *reader, const csi_node *node,
     char name[CSI_KEY_BYTES];
     char got[CSI_GOT_BYTES];
 
-    return csi_reader_fail(reader, node, false, CS_ERR_ARG,
+    return CSI_READER_FAIL(reader, node, false, CS_ERR_ARG,
                            "%s: wanted %s, got %s", csi_key_text(key, name),
                            wanted, csi_node_got(node, got));
 }

@@ -84,7 +84,7 @@ cs_status csi_read_refuse(const csi_reader *reader, const csi_field *field,
     char wanted[CSI_WANTED_BYTES];
     char got[CSI_GOT_BYTES];
 
-    return csi_reader_fail(reader, node, false, CS_ERR_ARG,
+    return CSI_READER_FAIL(reader, node, false, CS_ERR_ARG,
                            "%s: wanted %s, got %s", csi_key_text(key, name),
                            csi_field_wanted(field, wanted),
                            csi_node_got(node, got));
@@ -98,7 +98,7 @@ static cs_status refuse_unoffered(const csi_reader *reader,
     char offered[CSI_WANTED_BYTES];
     const char *const words = csi_field_offered(field, offered);
 
-    return csi_reader_fail(reader, node, false, CS_ERR_UNSUPPORTED,
+    return CSI_READER_FAIL(reader, node, false, CS_ERR_UNSUPPORTED,
                            "unsupported: %s: only %s %s offered",
                            csi_key_text(key, name), words,
                            strstr(words, " and ") != NULL ? "are" : "is");
@@ -175,7 +175,7 @@ static cs_status read_text(const csi_reader *reader, const csi_field *field,
         return csi_read_refuse(reader, field, node, key);
     }
     if (csi_scalar_of(node) != CSI_SCALAR_TEXT) {
-        return csi_reader_fail(reader, node, false, CS_ERR_ARG,
+        return CSI_READER_FAIL(reader, node, false, CS_ERR_ARG,
                                "%s: wanted %s, got %s; a text needs quotes "
                                "here",
                                csi_key_text(key, name),

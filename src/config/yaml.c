@@ -29,16 +29,19 @@ typedef struct builder {
     bool is_done;
 } builder;
 
-static cs_status refuse(const builder *b, yaml_mark_t mark, const char *what)
+/* On the command line it is the user's mistake, not a file's. */
+#define CODE_OF(b)            ((b)->source->origin != NULL ? CS_ERR_ARG : CS_ERR_FORMAT)
+#define REFUSE(b, mark, what) (refuse((b), (mark), (what)), CODE_OF(b))
+
+static void refuse(const builder *b, yaml_mark_t mark, const char *what)
 {
     const csi_node at = {.line = (int32_t)mark.line + 1,
                          .column = (int32_t)mark.column + 1,
                          .origin = b->source->origin};
     char place[CSI_PLACE_BYTES];
 
-    /* On the command line it is the user's mistake, not a file's. */
-    return CS_FAIL(at.origin != NULL ? CS_ERR_ARG : CS_ERR_FORMAT, "%s%s",
-                   csi_node_place(&at, b->source->path, false, place), what);
+    (void)cs_fail_at(__FILE__, __LINE__, __func__, CODE_OF(b), "%s%s",
+                     csi_node_place(&at, b->source->path, false, place), what);
 }
 
 static cs_status refuse_syntax(const builder *b, const yaml_parser_t *parser)
@@ -57,7 +60,7 @@ static cs_status refuse_syntax(const builder *b, const yaml_parser_t *parser)
                    parser->context != NULL ? " (" : "",
                    parser->context != NULL ? parser->context : "",
                    parser->context != NULL ? ")" : "");
-    return refuse(b, parser->problem_mark, what);
+    return REFUSE(b, parser->problem_mark, what);
 }
 
 /* Copies a scalar; text from outside may hold NUL bytes and be long. */
@@ -70,7 +73,7 @@ static cs_status copy_scalar(const builder *b, const yaml_event_t *event,
     CS_CHECK(text != NULL, CS_ERR_NOMEM, "out of memory for a recipe value");
     if (n_bytes > 0 &&
         memchr(event->data.scalar.value, '\0', n_bytes) != NULL) {
-        return refuse(b, event->start_mark, "a NUL byte in a text");
+        return REFUSE(b, event->start_mark, "a NUL byte in a text");
     }
     memcpy(text, event->data.scalar.value, n_bytes);
     text[n_bytes] = '\0';
@@ -90,15 +93,15 @@ static cs_status take_key(builder *b, const yaml_event_t *event)
         (void)snprintf(what, sizeof what,
                        "a key of %zu bytes; wanted 1 to %d bytes", n_bytes,
                        (int)CSI_NODE_MAX_KEY);
-        return refuse(b, event->start_mark, what);
+        return REFUSE(b, event->start_mark, what);
     }
     CS_TRY(copy_scalar(b, event, &b->key[top]));
     memcpy(seen_key, &b->map_number[top], sizeof(int32_t));
-    memcpy(seen_key + sizeof(int32_t), b->key[top], n_bytes);
+    memcpy(seen_key + sizeof(int32_t), event->data.scalar.value, n_bytes);
     if (csi_hash_map_get(b->seen, seen_key, sizeof(int32_t) + n_bytes,
                          &unused)) {
         (void)snprintf(what, sizeof what, "duplicate key '%.80s'", b->key[top]);
-        return refuse(b, event->start_mark, what);
+        return REFUSE(b, event->start_mark, what);
     }
     CS_TRY(csi_hash_map_put(b->seen, seen_key, sizeof(int32_t) + n_bytes, 1));
     b->key_mark[top] = event->start_mark;
@@ -113,7 +116,7 @@ static cs_status add_node(builder *b, const yaml_event_t *event,
     csi_node *node = NULL;
 
     if (b->n_nodes >= CSI_NODE_MAX_COUNT) {
-        return refuse(b, event->start_mark, "more than 65536 values");
+        return REFUSE(b, event->start_mark, "more than 65536 values");
     }
     b->n_nodes++;
     CS_TRY(csi_node_empty(b->source->arena, kind, NULL, &node));
@@ -147,10 +150,10 @@ static cs_status take_scalar(builder *b, const yaml_event_t *event)
     csi_node *node = NULL;
 
     if (event->data.scalar.anchor != NULL) {
-        return refuse(b, event->start_mark, "anchors are not offered");
+        return REFUSE(b, event->start_mark, "anchors are not offered");
     }
     if (event->data.scalar.tag != NULL) {
-        return refuse(b, event->start_mark, "tags are not offered");
+        return REFUSE(b, event->start_mark, "tags are not offered");
     }
     if (wants_key(b)) {
         return take_key(b, event);
@@ -171,17 +174,17 @@ static cs_status open_node(builder *b, const yaml_event_t *event,
     csi_node *node = NULL;
 
     if (anchor != NULL) {
-        return refuse(b, event->start_mark, "anchors are not offered");
+        return REFUSE(b, event->start_mark, "anchors are not offered");
     }
     if (tag != NULL) {
-        return refuse(b, event->start_mark, "tags are not offered");
+        return REFUSE(b, event->start_mark, "tags are not offered");
     }
     if (wants_key(b)) {
-        return refuse(b, event->start_mark,
+        return REFUSE(b, event->start_mark,
                       "a mapping or list as key; wanted a text");
     }
     if (b->source->depth + b->depth >= CSI_NODE_MAX_DEPTH) {
-        return refuse(b, event->start_mark,
+        return REFUSE(b, event->start_mark,
                       "nested deeper than 32 mappings and lists");
     }
     CS_TRY(add_node(b, event, kind, &node));
@@ -197,17 +200,17 @@ static cs_status take_event(builder *b, const yaml_event_t *event)
     switch (event->type) {
     case YAML_DOCUMENT_START_EVENT:
         if (b->root != NULL) {
-            return refuse(b, event->start_mark,
+            return REFUSE(b, event->start_mark,
                           "a second document; wanted one");
         }
         if (event->data.document_start.version_directive != NULL ||
             event->data.document_start.tag_directives.start !=
                 event->data.document_start.tag_directives.end) {
-            return refuse(b, event->start_mark, "directives are not offered");
+            return REFUSE(b, event->start_mark, "directives are not offered");
         }
         return CS_OK;
     case YAML_ALIAS_EVENT:
-        return refuse(b, event->start_mark, "aliases are not offered");
+        return REFUSE(b, event->start_mark, "aliases are not offered");
     case YAML_SCALAR_EVENT:
         return take_scalar(b, event);
     case YAML_SEQUENCE_START_EVENT:
@@ -243,8 +246,10 @@ static cs_status take_events(builder *b, yaml_parser_t *parser)
         yaml_event_delete(&event);
         CS_TRY(st);
     }
+    const yaml_mark_t start = {0};
+
     if (b->root == NULL) {
-        return refuse(b, (yaml_mark_t){0}, "wanted a value, got none");
+        return REFUSE(b, start, "wanted a value, got none");
     }
     return CS_OK;
 }
