@@ -26,7 +26,10 @@ fi
 # value KEY LINE: the text of a key in a sample (each sample is one line).
 value() { sed -n "s/.*\"$1\": \"\([^\"]*\)\".*/\1/p" <<<"$2"; }
 # answer LINE: what the sample's answer says.
-answer() { sed 's/.*"from": "gpt", "value": "\(.*\)"}]}.*/\1/' <<<"$1"; }
+answer() {
+    local text=${1##*\"gpt\", \"value\": \"}
+    printf '%s\n' "${text%%\"\}]\}*}"
+}
 
 # train_recipe FILE: trains and says how long it took.
 train_recipe() {
