@@ -25,9 +25,9 @@ CS_API CS_NODISCARD cs_status cs_weights_load(cs_param_set *set, uint64_t seed);
 
 /* What stands beside the weights; texts are written as they are. */
 typedef struct cs_export_extras {
-    const char *cornstarch_json;         /* model/cornstarch.json */
+    const char *cornstarch_json;          /* model/cornstarch.json */
     const char *const *preprocessor_json; /* [n_encoders] */
-    const char *tokenizer_folder; /* its tokenizer files are copied */
+    const char *tokenizer_folder;         /* its tokenizer files are copied */
     const char *generation_config_json;
 } cs_export_extras;
 
@@ -45,17 +45,17 @@ CS_API CS_NODISCARD cs_status cs_model_export(const cs_param_set *set,
 
 /* What must be restored besides tensors: RUN/checkpoints/step-N/state.json. */
 typedef struct cs_train_state {
-    int64_t step;         /* last finished step */
-    int64_t update;       /* optimizer updates done */
+    int64_t step;   /* last finished step */
+    int64_t update; /* optimizer updates done */
     double epoch;
     uint64_t sample_hash; /* chain over the sample ids of all steps */
     int64_t skipped_samples, non_finite_in_a_row;
-    double best_metric;   /* NAN = none yet */
+    double best_metric; /* NAN = none yet */
     int64_t best_step;
     int64_t n_stale_evaluations; /* without improvement (early stop) */
     int64_t n_dropped;           /* samples found bad so far */
     int64_t *dropped;            /* owned by the caller: csi_free */
-    int64_t metrics_bytes; /* length of metrics.jsonl at this step */
+    int64_t metrics_bytes;       /* length of metrics.jsonl at this step */
     char recipe_hash[17];
 } cs_train_state;
 
@@ -63,16 +63,17 @@ typedef struct cs_checkpoint_options {
     const char *run_folder; /* checkpoints/ is inside */
     const char *recipe_hash;
     const char *plan_hash;
-    int32_t keep;          /* newest complete ones kept; 0 = all */
-    int64_t keep_step;     /* best step, never deleted; 0 = none */
+    int32_t keep;      /* newest complete ones kept; 0 = all */
+    int64_t keep_step; /* best step, never deleted; 0 = none */
 } cs_checkpoint_options;
 
 typedef struct cs_checkpoint_writer cs_checkpoint_writer;
 
 /* `is_async`: tensors are copied and written by a thread of this rank. */
-CS_API CS_NODISCARD cs_status cs_checkpoint_writer_create(
-    const cs_param_set *set, cs_comm *world, bool is_first_replica,
-    bool is_async, cs_checkpoint_writer **out);
+CS_API CS_NODISCARD cs_status
+cs_checkpoint_writer_create(const cs_param_set *set, cs_comm *world,
+                            bool is_first_replica, bool is_async,
+                            cs_checkpoint_writer **out);
 /* Waits for a write under way; its failure is lost unless finish was called. */
 CS_API void cs_checkpoint_writer_destroy(cs_checkpoint_writer **writer);
 /* Starts checkpoint step-N of `state` (on async: returns when the tensors are
@@ -82,11 +83,13 @@ CS_API void cs_checkpoint_writer_destroy(cs_checkpoint_writer **writer);
  * `latest` replaced: a crash leaves the previous checkpoint whole. A fully
  * frozen module's parameters are not written: they are named with their
  * source. A full disk is one error and removes step-N.tmp. */
-CS_API CS_NODISCARD cs_status cs_checkpoint_save(
-    cs_checkpoint_writer *writer, const cs_checkpoint_options *options,
-    const cs_train_state *state);
+CS_API CS_NODISCARD cs_status
+cs_checkpoint_save(cs_checkpoint_writer *writer,
+                   const cs_checkpoint_options *options,
+                   const cs_train_state *state);
 /* Completes a save under way. Ranks: collective over the world. */
-CS_API CS_NODISCARD cs_status cs_checkpoint_finish(cs_checkpoint_writer *writer);
+CS_API CS_NODISCARD cs_status
+cs_checkpoint_finish(cs_checkpoint_writer *writer);
 
 /* Loads step N (0 = latest) into *set and *state: parameters (master), m, v.
  * Damaged files are found by checksum; with step 0 the checkpoint before is

@@ -16,10 +16,11 @@
 CS_BEGIN_DECLS
 
 typedef struct cs_plan_module {
-    char *name;     /* owned */
-    int32_t pp;     /* stages */
-    int32_t *cuts;  /* owned, [pp]: first layer of each stage, cuts[0] = 0 */
-    int32_t *ranks; /* owned, [pp]: rank of each stage inside a replica */
+    char *name;      /* owned */
+    int32_t pp;      /* stages */
+    int32_t *cuts;   /* owned, [pp]: first layer of each stage, cuts[0] = 0 */
+    int32_t *ranks;  /* owned, [pp]: rank of each stage inside a replica */
+    double *stage_s; /* owned, [pp]: predicted compute of a microbatch */
 } cs_plan_module;
 
 typedef struct cs_plan_candidate {
@@ -32,7 +33,7 @@ typedef struct cs_plan {
     int32_t n_ranks, dp;
     cs_placement placement;    /* single or modality_parallel */
     cs_schedule_kind schedule; /* gpipe or 1f1b */
-    int32_t n_microbatches;    /* it was predicted for */
+    int32_t n_microbatches;    /* per replica; it was predicted for */
     int32_t n_modules;
     cs_plan_module *modules; /* owned, in graph order */
     double predicted_step_s, predicted_bubble;
@@ -48,14 +49,16 @@ typedef struct cs_plan_input {
     const cs_cost_table *costs;
     int32_t n_ranks;
     int32_t n_cores;
-    int32_t n_microbatches;
-    const cs_work *work; /* [n_modules], per microbatch */
+    int32_t n_microbatches; /* of a step, over all replicas */
+    const cs_work *work;    /* [n_modules], per microbatch */
 } cs_plan_input;
 
 /* auto: tries every (dp, stages per module) that fits n_ranks under the
  * recipe's placement, cuts by dynamic programming over frozen-aware cost,
  * simulates, keeps the best. manual: checks what the recipe says. file: loads
- * and checks. One rank is always `single`. Errors: ARG with wanted and got. */
+ * and checks, and predicts again. One rank is always `single`; `single` on more
+ * is data parallel. A replica gets n_microbatches / dp, rounded up, at least
+ * training.microbatches. Errors: ARG with wanted and got. */
 CS_API CS_NODISCARD cs_status cs_plan_create(const cs_plan_input *input,
                                              cs_plan **out);
 CS_API void cs_plan_destroy(cs_plan **plan);

@@ -29,9 +29,9 @@ typedef struct cs_timeline {
     int64_t step;
     int32_t n_ranks;
     int64_t n_events;
-    const cs_timeline_event *events;  /* borrowed */
+    const cs_timeline_event *events; /* borrowed */
     int32_t n_stages;
-    const char *const *stage_name;    /* "vision 0", "language_model 2" */
+    const char *const *stage_name; /* "vision 0", "language_model 2" */
     int32_t n_edges;
     const int32_t *edge_from, *edge_to; /* stages */
 } cs_timeline;
@@ -72,7 +72,7 @@ typedef struct cs_report_row {
 } cs_report_row;
 
 typedef struct cs_report_input {
-    const char *run_folder;  /* metrics.jsonl is read; report.html written */
+    const char *run_folder; /* metrics.jsonl is read; report.html written */
     const char *title;
     const char *recipe_text, *model_text, *plan_text, *machine_text;
     const cs_timeline *timeline; /* NULL = none */

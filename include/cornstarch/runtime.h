@@ -72,6 +72,8 @@ CS_API void cs_runtime_destroy(cs_runtime **runtime);
 CS_API CS_NODISCARD cs_status cs_runtime_step(cs_runtime *runtime,
                                               const cs_step_input *input,
                                               cs_step_result *result);
+/* Totals of the step under way, for hooks. [borrow] */
+CS_API const cs_step_result *cs_runtime_result(const cs_runtime *runtime);
 /* The action list of a step of n microbatches (cached). [borrow] */
 CS_API CS_NODISCARD cs_status cs_runtime_schedule(cs_runtime *runtime,
                                                   int32_t n_microbatches,

@@ -8,10 +8,10 @@
 CS_BEGIN_DECLS
 
 typedef struct cs_train_options {
-    const cs_config *config;  /* borrowed */
+    const cs_config *config; /* borrowed */
     const char *run_folder;
-    int32_t n_ranks;   /* threads as ranks */
-    int32_t n_threads; /* per rank; 0 = 1 if several ranks, else all cores */
+    int32_t n_ranks;     /* threads as ranks */
+    int32_t n_threads;   /* per rank; 0 = 1 if several ranks, else all cores */
     const char *backend; /* "auto", "ref", "cpu" */
     bool resume;
     int64_t resume_step; /* 0 = latest */

@@ -10,6 +10,7 @@
 
 #include <errno.h>
 #include <string.h>
+#include <sched.h>
 #include <time.h>
 
 static void *run_thread(void *opaque)
@@ -100,4 +101,16 @@ bool csi_cond_wait_until(csi_cond *cond, csi_mutex *mutex, int64_t deadline_ns)
 
     return pthread_cond_timedwait(&cond->handle, &mutex->handle, &deadline) !=
            ETIMEDOUT;
+}
+
+int32_t csi_cpu_count(void)
+{
+    cpu_set_t cores;
+
+    CPU_ZERO(&cores);
+    if (sched_getaffinity(0, sizeof cores, &cores) != 0) {
+        return 1;
+    }
+    const int n = CPU_COUNT(&cores);
+    return n > 0 ? n : 1;
 }

@@ -24,6 +24,9 @@ CS_NODISCARD cs_status csi_thread_start(csi_thread *thread, csi_thread_fn fn,
  * A thread that was never started joins with OK. */
 CS_NODISCARD cs_status csi_thread_join(csi_thread *thread);
 
+/* Cores that this process may use; at least 1. */
+int32_t csi_cpu_count(void);
+
 typedef struct csi_mutex {
     pthread_mutex_t handle;
 } csi_mutex;

@@ -228,6 +228,11 @@ cs_status cs_runtime_step(cs_runtime *rt, const cs_step_input *input,
     return CS_OK;
 }
 
+const cs_step_result *cs_runtime_result(const cs_runtime *rt)
+{
+    return &rt->result;
+}
+
 size_t cs_runtime_activation_bytes(const cs_runtime *rt)
 {
     size_t n_bytes = rt->workspace.live_bytes + rt->step.live_bytes;

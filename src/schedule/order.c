@@ -15,6 +15,7 @@
  * timing, they have none in any run.
  */
 #include "base/alloc.h"
+#include "base/str.h"
 
 #include "internal.h"
 
@@ -161,26 +162,44 @@ static cs_action pick(const lockstep *l, int32_t rank)
     return best;
 }
 
-/* Nothing is ready and something is left: an edge has too few slots. */
+static void add_full_edge(csi_str *s, int32_t edge, const cs_edge *e,
+                          const char *what)
+{
+    csi_str_addf(s, "%sedge %d (stage %d to %d) has %d %s slots",
+                 s->length > 0 ? ", " : "", edge, e->from, e->to, e->n_slots,
+                 what);
+}
+
+/* Nothing is ready and something is left: edges have too few slots. */
 static cs_status fail_stuck(const lockstep *l)
 {
     const cs_stage_graph *const graph = l->topology->graph;
+    csi_str full = {0};
 
     for (int32_t i = 0; i < graph->n_edges; i++) {
-        const cs_edge *const edge = &graph->edges[i];
-        const int32_t n_under_way =
-            l->done[edge->from].n_forward - l->done[edge->to].n_forward;
+        const cs_edge *const e = &graph->edges[i];
+        const progress *const below = &l->done[e->from];
+        const progress *const above = &l->done[e->to];
 
-        if (csi_edge_has_messages(graph, edge) &&
-            n_under_way >= edge->n_slots) {
-            return CS_FAIL(CS_ERR_ARG,
-                           "no schedule: edge %d from stage %d to stage %d "
-                           "needs more than %d slots",
-                           i, edge->from, edge->to, edge->n_slots);
+        if (!csi_edge_has_messages(graph, e)) {
+            continue;
+        }
+        if (below->n_forward - above->n_forward >= e->n_slots) {
+            add_full_edge(&full, i, e, "activation");
+        }
+        if (e->has_gradient &&
+            above->n_backward - below->n_backward >= e->n_slots) {
+            add_full_edge(&full, i, e, "gradient");
         }
     }
-    return CS_FAIL(CS_ERR_ARG, "no schedule: the slots of the edges that "
-                               "carry gradients are too few");
+    cs_status st = csi_str_check(&full);
+
+    if (st == CS_OK) {
+        st = CS_FAIL(CS_ERR_ARG, "no schedule with so few slots: %s, all full",
+                     csi_str_get(&full));
+    }
+    csi_str_fini(&full);
+    return st;
 }
 
 /* One action per rank; `n_left` counts down. */

@@ -71,7 +71,7 @@ cs_status cs_comm_local_run(int32_t n_ranks, double timeout_s, cs_rank_fn body,
 {
     CS_CHECK(n_ranks >= 1, CS_ERR_ARG, "cannot run on %d ranks", n_ranks);
     rank_job *const jobs = csi_calloc((size_t)n_ranks, sizeof *jobs);
-    cs_comm **const comms = csi_calloc((size_t)n_ranks, sizeof *comms);
+    cs_comm **const comms = csi_calloc((size_t)n_ranks, sizeof(cs_comm *));
     cs_status st = CS_OK;
 
     CS_CHECK_GOTO(undo, jobs != NULL && comms != NULL, CS_ERR_NOMEM,

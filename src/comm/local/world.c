@@ -280,7 +280,7 @@ static cs_status allocate_split(const cs_comm *comm, split_memory *memory)
     const size_t n = (size_t)comm->n_ranks;
 
     memory->wishes = csi_calloc(n, sizeof *memory->wishes);
-    memory->groups = csi_calloc(n, sizeof *memory->groups);
+    memory->groups = csi_calloc(n, sizeof(csi_group *));
     memory->comm = new_comm(NULL, 0, comm->timeout_s);
     CS_CHECK(memory->wishes != NULL && memory->groups != NULL &&
                  memory->comm != NULL,

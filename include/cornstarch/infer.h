@@ -1,0 +1,76 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef CORNSTARCH_INFER_H
+#define CORNSTARCH_INFER_H
+/*
+ * A trained model in one process: evaluation with right and with swapped
+ * media, generation with a key/value cache, forward for comparison. Opens a
+ * run's model/ folder or one of its checkpoints.
+ */
+#include "cornstarch/config.h"
+#include "cornstarch/data.h"
+#include "cornstarch/param.h"
+
+CS_BEGIN_DECLS
+
+typedef struct cs_model cs_model;
+
+typedef struct cs_model_options {
+    const char *run_folder;
+    int64_t checkpoint; /* step; 0 = model/, or the newest where absent */
+    const char *backend;
+    int32_t n_threads;
+} cs_model_options;
+
+/* Reads RUN/recipe.yaml, builds the graph, loads weights and tokenizer. */
+CS_API CS_NODISCARD cs_status cs_model_open(const cs_model_options *options,
+                                            cs_model **out);
+CS_API void cs_model_close(cs_model **model);
+CS_API const cs_config *cs_model_config(const cs_model *model);
+CS_API const cs_graph *cs_model_graph(const cs_model *model);
+CS_API const cs_tokenizer *cs_model_tokenizer(const cs_model *model);
+/* Opens the dataset of a recipe list with the model's settings. */
+CS_API CS_NODISCARD cs_status cs_model_dataset(const cs_model *model,
+                                               const cs_dataset_config *files,
+                                               int32_t n_files,
+                                               cs_dataset **out);
+
+/* Loss per label token and its standard error over samples (ratio of sums).
+ * swap_modality >= 0: every item of that modality is exchanged for the one of
+ * another sample (that has one), in a fixed rotation; only samples that have
+ * such an item count, so that right and swapped compare like with like. */
+typedef struct cs_evaluation {
+    double loss, stderr_;
+    int64_t n_samples, label_tokens;
+} cs_evaluation;
+/* `only_modality` >= 0 restricts to samples that have an item of it. */
+CS_API CS_NODISCARD cs_status cs_model_evaluate(cs_model *model,
+                                                const cs_dataset *dataset,
+                                                int64_t max_samples,
+                                                int32_t only_modality,
+                                                int32_t swap_modality,
+                                                cs_evaluation *out);
+
+typedef struct cs_generate_options {
+    int32_t max_new_tokens;
+    double temperature; /* 0 = greedy */
+    double top_p;       /* (0, 1] */
+    uint64_t seed;
+    /* called with each new piece of text; NULL = none */
+    void (*on_text)(void *context, const char *text);
+    void *context;
+} cs_generate_options;
+/* [out,own] csi_free: the answer without special tokens. Stops at the end
+ * token, at max_new_tokens, or at the model's context length. */
+CS_API CS_NODISCARD cs_status
+cs_model_generate(cs_model *model, const cs_prompt_input *input,
+                  const cs_generate_options *options, char **text);
+
+/* FORMATS.md `forward`: a safetensors file of inputs -> one of outputs
+ * (logits, loss, with_grad: gradients of trainable parameters). */
+CS_API CS_NODISCARD cs_status cs_model_forward(cs_model *model,
+                                               const char *input_path,
+                                               bool with_grad,
+                                               const char *output_path);
+
+CS_END_DECLS
+#endif
