@@ -81,6 +81,7 @@ typedef struct op_array {
 
 typedef struct op_run {
     const op_case *c;
+    uint64_t seed; /* from the case's name: its sizes and variants */
     cs_backend *backend;
     cs_dtype dtype, real;
     bool with_backward;

@@ -9,13 +9,6 @@
 #include <math.h>
 #include <string.h>
 
-static uint64_t seed_of(const op_case *c)
-{
-    char text[160];
-
-    return csi_hash64(op_case_name(c, text));
-}
-
 const char *op_case_name(const op_case *c, char text[160])
 {
     (void)snprintf(text, 160,
@@ -42,7 +35,7 @@ void *op_alloc(op_run *r, size_t n_bytes)
 
 int64_t op_draw(const op_run *r, int64_t stream, int64_t i, int64_t below)
 {
-    return (int64_t)csi_rng_below(seed_of(r->c), (uint64_t)(1000 + stream),
+    return (int64_t)csi_rng_below(r->seed, (uint64_t)(1000 + stream),
                                   (uint64_t)i, (uint64_t)below);
 }
 
@@ -112,7 +105,7 @@ static void fill(op_run *r, int id)
         double x = a->fill;
 
         if (!a->is_uniform) {
-            x = csi_rng_normal(seed_of(r->c), (uint64_t)id, (uint64_t)i);
+            x = csi_rng_normal(r->seed, (uint64_t)id, (uint64_t)i);
         }
         if (r->round_inputs) {
             x = (double)csi_bf16_to_f32(csi_f32_to_bf16((float)x));
@@ -124,8 +117,11 @@ static void fill(op_run *r, int id)
 void op_run_begin(op_run *r, const op_case *c, cs_backend *backend,
                   cs_dtype dtype, bool round_inputs)
 {
+    char name[160];
+
     memset(r, 0, sizeof *r);
     r->c = c;
+    r->seed = csi_hash64(op_case_name(c, name));
     r->backend = backend;
     r->dtype = dtype;
     r->real = cs_real_dtype(dtype);
