@@ -3,7 +3,7 @@
 #define CORNSTARCH_INFER_H
 /*
  * A trained model in one process: evaluation with right and with swapped
- * media, generation with a key/value cache, forward for comparison. Opens a
+ * media, generation with a key/value cache. Opens a
  * run's model/ folder or one of its checkpoints.
  */
 #include "cornstarch/config.h"
@@ -64,13 +64,6 @@ typedef struct cs_generate_options {
 CS_API CS_NODISCARD cs_status
 cs_model_generate(cs_model *model, const cs_prompt_input *input,
                   const cs_generate_options *options, char **text);
-
-/* FORMATS.md `forward`: a safetensors file of inputs -> one of outputs
- * (logits, loss, with_grad: gradients of trainable parameters). */
-CS_API CS_NODISCARD cs_status cs_model_forward(cs_model *model,
-                                               const char *input_path,
-                                               bool with_grad,
-                                               const char *output_path);
 
 CS_END_DECLS
 #endif

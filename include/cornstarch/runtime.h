@@ -15,6 +15,26 @@ CS_BEGIN_DECLS
 
 typedef struct cs_runtime cs_runtime;
 
+/* What a module's layers need to know of one microbatch, derived from the
+ * batch plan. Arrays live in the arena given to build; the tile map's memory
+ * is kept by rebuilds (cs_tile_map_fini ends it). */
+struct csi_arena;
+typedef struct cs_module_batch {
+    int64_t rows, input_rows, feature_rows, n_items;
+    cs_mask mask;
+    cs_tile_map tiles;
+    const int32_t *position;
+    const int64_t *input_begin, *encoder_begin, *pool_begin;
+    const int32_t **merge_index; /* language model: per encoder */
+} cs_module_batch;
+CS_API CS_NODISCARD cs_status
+cs_module_batch_build(const cs_graph *graph, int32_t module,
+                      const cs_microbatch *microbatch,
+                      const cs_backend *backend, struct csi_arena *arena,
+                      cs_module_batch *out);
+/* The part of an nn batch that follows from it. */
+CS_API cs_nn_batch cs_module_batch_nn(const cs_module_batch *batch);
+
 /* What the runtime hands to its owner at the end of the list. */
 typedef cs_status (*cs_step_hook_fn)(void *context, cs_action_kind kind);
 

@@ -11,38 +11,49 @@ static bool is_scoring(const cs_runtime *rt, const cs_shard_stage *stage)
 }
 
 static void fill_batch(cs_runtime *rt, const cs_shard_stage *stage,
-                       const csi_module_batch *m, const cs_microbatch *mb,
-                       const cs_microbatch_data *data, csi_work *work)
+                       const cs_module_batch *m, const cs_microbatch_data *data,
+                       csi_work *work)
 {
     cs_nn_batch *b = &work->batch;
 
-    *b = (cs_nn_batch){
-        .rows = m->rows,
-        .mask = m->mask,
-        .tiles = &m->tiles,
-        .position = m->position,
-    };
+    *b = cs_module_batch_nn(m);
     if (stage->module != cs_graph_language_model(rt->graph)) {
-        b->n_items = m->n_items;
-        b->input_rows = m->input_rows;
         b->input = data->input != NULL ? data->input[stage->module] : NULL;
-        b->input_begin = m->input_begin;
-        b->encoder_begin = m->encoder_begin;
-        b->feature_rows = m->feature_rows;
-        b->pool_begin = m->pool_begin;
         return;
     }
     b->ids = data->ids;
     b->n_features = rt->n_encoders;
     b->features = work->features;
-    b->merge_index = m->merge_index;
     b->loss = (cs_tape_loss_args){
         .labels = data->labels,
         .loss_scale = 1.0 / (double)rt->input->plan->label_tokens,
         .loss_sum = &rt->result.loss_sum,
         .n_correct = &rt->result.n_correct,
     };
-    rt->result.label_tokens += is_scoring(rt, stage) ? mb->label_tokens : 0;
+}
+
+const cs_microbatch *csi_microbatch(const cs_runtime *rt, int32_t mb)
+{
+    const cs_batch_plan *plan = rt->input->plan;
+
+    return &plan->microbatches[(int64_t)rt->shard->replica *
+                                   plan->n_microbatches +
+                               mb];
+}
+
+cs_status csi_module_batch_get(cs_runtime *rt, int32_t module, int32_t mb,
+                               const cs_module_batch **out)
+{
+    csi_module_batch *b =
+        &rt->modules[(int64_t)module * rt->capacity_microbatches + mb];
+
+    if (!b->is_built) {
+        CS_TRY(cs_module_batch_build(rt->graph, module, csi_microbatch(rt, mb),
+                                     rt->o.backend, &rt->step, &b->batch));
+        b->is_built = true;
+    }
+    *out = &b->batch;
+    return CS_OK;
 }
 
 /* Sums of nll per sample, for evaluation. */
@@ -100,7 +111,7 @@ cs_status csi_action_forward(cs_runtime *rt, const cs_action *a)
     const cs_microbatch *mb = csi_microbatch(rt, a->microbatch);
     const cs_microbatch_data *data = &rt->input->data[a->microbatch];
     csi_work *work = csi_work_of(rt, a->stage, a->microbatch);
-    csi_module_batch *m = NULL;
+    const cs_module_batch *m = NULL;
 
     CS_TRY(csi_module_batch_get(rt, stage->module, a->microbatch, &m));
     if (m->rows == 0) {
@@ -109,7 +120,10 @@ cs_status csi_action_forward(cs_runtime *rt, const cs_action *a)
     csi_arena_reset(&rt->workspace);
     CS_TRY(csi_work_open(rt, work));
     cs_tape_begin(work->tape);
-    fill_batch(rt, stage, m, mb, data, work);
+    fill_batch(rt, stage, m, data, work);
+    if (is_scoring(rt, stage)) {
+        rt->result.label_tokens += mb->label_tokens;
+    }
     if (is_scoring(rt, stage) && !rt->input->is_training) {
         work->batch.loss.nll =
             csi_arena_alloc(&rt->step, (size_t)mb->n_tokens * sizeof(double));

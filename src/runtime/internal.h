@@ -6,17 +6,10 @@
 
 #include "base/arena.h"
 
-/* What a module's layers need to know of one microbatch, derived from the
- * batch plan when first wanted. Arrays live in the step's arena; the tile
- * map's memory is kept from step to step. */
+/* A module's view of one microbatch, built when first wanted in a step. */
 typedef struct csi_module_batch {
     bool is_built;
-    int64_t rows, input_rows, feature_rows, n_items;
-    cs_mask mask;
-    cs_tile_map tiles;
-    const int32_t *position;
-    const int64_t *input_begin, *encoder_begin, *pool_begin;
-    const int32_t **merge_index; /* language model: per encoder */
+    cs_module_batch batch;
 } csi_module_batch;
 
 /* One stage's work on one microbatch. */
@@ -82,7 +75,8 @@ static inline csi_work *csi_work_of(cs_runtime *rt, int32_t stage, int32_t mb)
 /* The replica's own microbatch `mb`. */
 const cs_microbatch *csi_microbatch(const cs_runtime *rt, int32_t mb);
 CS_NODISCARD cs_status csi_module_batch_get(cs_runtime *rt, int32_t module,
-                                            int32_t mb, csi_module_batch **out);
+                                            int32_t mb,
+                                            const cs_module_batch **out);
 /* The stage whose work an action belongs to; -1 for actions of the step. */
 int32_t csi_action_owner(const cs_runtime *rt, const cs_action *a);
 /* Gives the work a tape if it has none. */

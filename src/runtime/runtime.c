@@ -50,7 +50,7 @@ static void destroy_microbatches(cs_runtime *rt)
     }
     for (int64_t i = 0;
          i < capacity * rt->graph->n_modules && rt->modules != NULL; i++) {
-        cs_tile_map_fini(&rt->modules[i].tiles);
+        cs_tile_map_fini(&rt->modules[i].batch.tiles);
     }
     csi_free(rt->works);
     csi_free(rt->modules);
