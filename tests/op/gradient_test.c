@@ -11,7 +11,8 @@
 #include <math.h>
 
 enum {
-    SAMPLES = 40 /* elements looked at per array */
+    SAMPLES = 40,         /* elements looked at per array */
+    MAX_PRODUCT = 5000000 /* larger cases are for parity: too slow here */
 };
 
 #define STEP 1e-5
@@ -102,13 +103,16 @@ int main(void)
     size_t n_tests = 0;
 
     for (int64_t i = 0; i < n_op_cases && n_tests < 256; i++) {
-        if (op_kinds[op_cases[i].op].has_backward) {
+        const op_case *c = &op_cases[i];
+
+        if (op_kinds[c->op].has_backward &&
+            c->rows * c->in * c->out < MAX_PRODUCT) {
             tests[n_tests] = (struct CMUnitTest){
-                .name = op_case_name(&op_cases[i], names[n_tests]),
+                .name = op_case_name(c, names[n_tests]),
                 .test_func = gradient_is_right,
                 .setup_func = cst_begin,
                 .teardown_func = cst_end,
-                .initial_state = (void *)(uintptr_t)&op_cases[i],
+                .initial_state = (void *)(uintptr_t)c,
             };
             n_tests++;
         }
