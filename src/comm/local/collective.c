@@ -72,7 +72,8 @@ static cs_status fail_late(const cs_comm *comm, const call *c)
                                         group->n_arrived, group->n_ranks));
 }
 
-/* Returns OK when all members are there; then this rank is counted busy. */
+/* Returns OK when all members are there. From then on an abort is not looked
+ * at: all members finish, and nobody's buffer goes while others work on it. */
 static cs_status arrive_locked(cs_comm *comm, const call *c)
 {
     csi_group *const group = csi_local_group(comm);
@@ -101,7 +102,6 @@ static cs_status arrive_locked(cs_comm *comm, const call *c)
     if (group->n_arrived == group->n_ranks) {
         group->n_arrived = 0;
         group->n_started++;
-        world->n_busy += group->n_ranks;
         wake_members(group);
     }
     while (group->n_started == n_started) {
@@ -117,7 +117,7 @@ static cs_status arrive_locked(cs_comm *comm, const call *c)
     return CS_OK;
 }
 
-/* The others' shares are short and never block, so this wait always ends. */
+/* The others' shares never block, so this wait always ends. */
 static void leave_locked(cs_comm *comm)
 {
     csi_group *const group = csi_local_group(comm);
@@ -131,7 +131,6 @@ static void leave_locked(cs_comm *comm)
         group->n_finished++;
         wake_members(group);
     }
-    csi_local_end_busy(world);
     while (group->n_finished == n_finished) {
         (void)csi_cond_wait_until(&world->conds[rank], &world->mutex,
                                   csi_local_deadline_ns(comm));
@@ -270,10 +269,8 @@ cs_status csi_local_all_reduce(cs_comm *comm, void *data, int64_t count,
 cs_status csi_local_all_gather(cs_comm *comm, const void *data, size_t n_bytes,
                                void *out)
 {
-    CS_TRY(meet(comm, &(call){
-                          .kind = CSI_ALL_GATHER,
-                          .n_values = (int64_t)n_bytes,
-                          .offer = {.source = data, .target = out}
-    }));
+    CS_TRY(meet(comm, &(call){.kind = CSI_ALL_GATHER,
+                              .n_values = (int64_t)n_bytes,
+                              .offer = {.source = data, .target = out}}));
     return CS_OK;
 }

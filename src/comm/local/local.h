@@ -4,9 +4,9 @@
 /*
  * Ranks as threads. One world has one mutex; each rank sleeps on its own
  * condition. Data moves outside the mutex, straight from the sender's buffer
- * to the receiver's, and `n_busy` counts the threads that touch foreign
- * buffers: after an abort no call returns before it is zero, so that whoever
- * unwinds may free its buffers at once.
+ * to the receiver's, and `n_busy` counts the copies under way: after an abort
+ * no call returns before it is zero, so that whoever unwinds may free its
+ * buffers at once.
  *
  *     world (mutex, conditions, mailboxes, abort)
  *       +-- group 0: all ranks         -- one cs_comm per member
@@ -114,7 +114,7 @@ cs_status csi_local_fail_aborted(csi_world *world, int32_t world_rank);
 /* Aborts with this thread's error and waits for n_busy == 0; returns status. */
 cs_status csi_local_abort_self(csi_world *world, int32_t world_rank,
                                cs_status status);
-/* Ends one touching of foreign buffers. */
+/* Ends one copy. */
 void csi_local_end_busy(csi_world *world);
 /* Withdraws what this communicator still has posted. */
 void csi_local_cancel(const cs_comm *comm);

@@ -12,6 +12,7 @@
 #include "support/test.h"
 
 #include <math.h>
+#include <stdlib.h>
 #include <string.h>
 
 enum {
@@ -370,6 +371,67 @@ static bool takes_time(cs_action_kind kind)
            kind == CS_ACTION_OPTIMIZER_STEP;
 }
 
+typedef struct edge_in_time {
+    double time_s;
+    int32_t change; /* of the number of computing ranks */
+} edge_in_time;
+
+static int compare_edges(const void *a_opaque, const void *b_opaque)
+{
+    const edge_in_time *const a = a_opaque;
+    const edge_in_time *const b = b_opaque;
+
+    if (a->time_s != b->time_s) {
+        return a->time_s < b->time_s ? -1 : 1;
+    }
+    return a->change - b->change;
+}
+
+/* Work done by `n_cores` cores, read off the events alone. */
+static double delivered_s(const run *r, int32_t n_cores)
+{
+    edge_in_time *const edges =
+        csi_calloc((size_t)r->result.n_events * 2, sizeof *edges);
+    int64_t n = 0;
+    int32_t n_computing = 0;
+    double sum_s = 0.0;
+
+    for (int64_t i = 0; i < r->result.n_events; i++) {
+        if (takes_time(r->schedule->actions[i].kind)) {
+            edges[n++] = (edge_in_time){r->result.events[i].start_s, 1};
+            edges[n++] = (edge_in_time){r->result.events[i].end_s, -1};
+        }
+    }
+    qsort(edges, (size_t)n, sizeof *edges, compare_edges);
+    for (int64_t i = 0; i + 1 < n; i++) {
+        n_computing += edges[i].change;
+        sum_s += (n_computing < n_cores ? n_computing : n_cores) *
+                 (edges[i + 1].time_s - edges[i].time_s);
+    }
+    csi_free(edges);
+    return sum_s;
+}
+
+static void shared_cores_deliver_all_the_work_and_no_more(void **state)
+{
+    (void)state;
+    for (uint64_t seed = 0; seed < N_RANDOM; seed++) {
+        double work_s[CST_MAX_STAGES];
+        double total_s = 0.0;
+        run r;
+
+        prepare_random(&r, seed);
+        r.input.n_cores = 1 + (int32_t)(seed % 3);
+        simulate(&r);
+        add_up_work(&r, work_s);
+        for (int32_t rank = 0; rank < r.g.graph.n_ranks; rank++) {
+            total_s += work_s[rank];
+        }
+        assert_near(delivered_s(&r, r.input.n_cores), total_s, 1e-7);
+        finish(&r);
+    }
+}
+
 /* When a message arrived: the end of its SEND. */
 static double arrival_s(const run *r, const cs_action *recv)
 {
@@ -557,6 +619,7 @@ int main(void)
         CST_TEST(shared_cores_slow_all_alike),
         CST_TEST(no_step_beats_its_critical_path_or_busiest_rank),
         CST_TEST(one_core_takes_the_sum_of_all_work),
+        CST_TEST(shared_cores_deliver_all_the_work_and_no_more),
         CST_TEST(events_keep_the_order_and_the_messages),
         CST_TEST(equal_inputs_give_equal_bits),
         CST_TEST(a_frozen_encoder_makes_the_step_shorter),
