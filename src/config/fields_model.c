@@ -120,7 +120,8 @@ static const csi_field PROCESSOR[] = {
      .max = 1e6,
      .empty = "null",
      .unit = "seconds",
-     .help = "Longer sound is cut off here."},
+     .help = "Longer sound is a bad sample (data.bad_sample); null: 30, or "
+             "less where the model has positions for less."},
 };
 static const csi_field_group PROCESSOR_GROUP = {.fields = PROCESSOR,
                                                 .n_fields = COUNT(PROCESSOR)};
@@ -219,7 +220,8 @@ static const csi_field LANGUAGE_MODEL[] = {
      .offset = MEMBER(language_model.tokenizer),
      .fallback = "null",
      .empty = "null",
-     .help = "Folder with tokenizer.json; null: beside the weights."},
+     .help = "Folder with tokenizer.json; null: beside the weights, so a "
+             "model from scratch needs one."},
     {.name = "dropout",
      .type = CSI_FIELD_F64,
      .flags = CSI_FIELD_UNSTORED | CSI_FIELD_ONLY | CSI_FIELD_BELOW,

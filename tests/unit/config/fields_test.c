@@ -2,7 +2,7 @@
 /*
  * The table as a whole: every field, whatever it is, can be set, is printed
  * and reads back; every default is accepted; the manual knows every field and
- * docs/recipe.md is the manual. With CORNSTARCH_UPDATE=1 in the environment
+ * docs/recipe.md is the manual. Under `make golden` (CORNSTARCH_UPDATE_GOLDEN)
  * the page is written instead of compared.
  */
 #include "cornstarch/config.h"
@@ -287,7 +287,7 @@ static void the_manual_page_is_current(void **state)
     size_t n_bytes = 0;
 
     assert_ok(cs_config_explain(NULL, true, &page));
-    if (getenv("CORNSTARCH_UPDATE") != NULL) {
+    if (getenv("CORNSTARCH_UPDATE_GOLDEN") != NULL) {
         assert_ok(csi_file_write(path, page, strlen(page)));
     }
     char *const kept = cst_read(path, &n_bytes);

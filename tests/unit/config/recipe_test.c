@@ -102,7 +102,7 @@ static const char WHOLE[] =
     "  schedule: gpipe\n"
     "  dp: 2\n"
     "  zero: 0\n"
-    "  peer_timeout_s: 2.5\n"
+    "  peer_timeout_s: 10\n"
     "  action_timeout_s: 60\n"
     "  modules:\n"
     "    vision: {tp: 1, cp: 1, pp: 1, cuts: null}\n"
