@@ -101,15 +101,15 @@ static cs_status begin(csi_llava_reader *r)
 static cs_status step_over(csi_llava_reader *r, bool *is_end)
 {
     skip_blanks(r);
-    *is_end = false;
-    if (!r->is_array) {
-        *is_end = r->at == r->n_bytes;
+    if (!r->is_array || r->is_over) {
+        *is_end = r->is_over || r->at == r->n_bytes;
         return CS_OK;
     }
+    *is_end = false;
     if (peek(r) == ']') {
         advance(r, r->at + 1);
         skip_blanks(r);
-        *is_end = true;
+        *is_end = r->is_over = true;
         return r->at == r->n_bytes ? CS_OK : fail_at(r, "the end of the file");
     }
     if (r->n_read > 0) {

@@ -29,7 +29,7 @@ typedef struct csi_llava_reader {
     size_t at;
     int64_t line;   /* of data[at], from 1 */
     int64_t n_read; /* samples so far */
-    bool is_array, has_begun;
+    bool is_array, has_begun, is_over;
 } csi_llava_reader;
 
 /* One sample's JSON and where it lies. */
