@@ -98,7 +98,12 @@ class Counting(unittest.TestCase):
     def test_plain_programs_and_crashes(self):
         self.assertEqual(self.count('anything'), (1, 0, 0))
         self.assertEqual(self.count('', 'fail', '<failure/>'), (0, 1, 0))
-        self.assertEqual(self.count('', 'notrun', '<skipped/>'), (0, 0, 1))
+        self.assertEqual(self.count(
+            '', 'notrun', '<skipped message="SKIP_RETURN_CODE=77"/>'),
+            (0, 0, 1))
+        self.assertEqual(self.count(
+            '', 'notrun', '<skipped message="Unable to find executable"/>'),
+            (0, 1, 0))
 
 
 if __name__ == '__main__':
