@@ -2,8 +2,9 @@
 #ifndef CORNSTARCH_TRAIN_H
 #define CORNSTARCH_TRAIN_H
 /* A whole training run, from recipe to run folder. */
+#include "cornstarch/batch.h"
 #include "cornstarch/config.h"
-#include "cornstarch/cost.h"
+#include "cornstarch/plan.h"
 
 CS_BEGIN_DECLS
 
@@ -36,6 +37,19 @@ CS_API CS_NODISCARD cs_status cs_train(const cs_train_options *options,
 /* From signal handlers: SIGINT, SIGTERM end the run after a clean save,
  * SIGUSR1 saves and goes on. Async-signal-safe. */
 CS_API void cs_train_on_signal(int signal_number);
+
+/* What training would do with a recipe on n ranks: graph, the first step's
+ * batch with its work ([microbatch * n_modules + module]), costs, plan. */
+typedef struct cs_planned {
+    cs_graph *graph; /* owned, as all below */
+    cs_batch_plan *batch;
+    cs_work *work;
+    cs_cost_table *costs;
+    cs_plan *plan;
+} cs_planned;
+CS_API CS_NODISCARD cs_status cs_train_plan(const cs_config *config,
+                                            int32_t n_ranks, cs_planned *out);
+CS_API void cs_planned_fini(cs_planned *planned);
 
 /* Measures every layer of the recipe's model on this machine (one rank) and
  * writes profile.json. */

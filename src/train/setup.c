@@ -239,3 +239,48 @@ void csi_run_destroy(csi_run *run)
     csi_free(run->metrics_path);
     csi_free(run->folder);
 }
+
+/* The shared part of a run without ranks, for `plan` and `inspect`. */
+cs_status cs_train_plan(const cs_config *config, int32_t n_ranks,
+                        cs_planned *out)
+{
+    const cs_train_options options = {
+        .config = config,
+        .run_folder = config->output_dir,
+        .n_ranks = n_ranks,
+        .backend = "ref",
+        .quiet = true,
+    };
+    csi_run run = {0};
+    cs_planned p = {0};
+    cs_status st = CS_OK;
+
+    CS_TRY_GOTO(done, csi_run_create(&run, &options));
+    CS_TRY_GOTO(done, cs_batch_plan_create(&p.batch));
+    CS_TRY_GOTO(done, cs_batch_plan_build(p.batch, cs_dataset_index(run.train),
+                                          &run.settings, 1, NULL, 0));
+    CS_TRY_GOTO(done, csi_plan_work(run.graph, p.batch, &p.work));
+    p.graph = run.graph;
+    p.costs = run.costs;
+    p.plan = run.plan;
+    run.graph = NULL;
+    run.costs = NULL;
+    run.plan = NULL;
+    *out = p;
+    p = (cs_planned){0};
+done:
+    cs_planned_fini(&p);
+    if (run.config != NULL) {
+        csi_run_destroy(&run);
+    }
+    return st;
+}
+
+void cs_planned_fini(cs_planned *p)
+{
+    cs_plan_destroy(&p->plan);
+    cs_cost_destroy(&p->costs);
+    csi_free(p->work);
+    cs_batch_plan_destroy(&p->batch);
+    cs_graph_destroy(&p->graph);
+}
