@@ -50,6 +50,9 @@ CS_NODISCARD cs_status csi_dir_create(const char *path); /* with parents */
 CS_NODISCARD cs_status csi_dir_is_empty(const char *path, bool *empty);
 /* With all that is in it; a folder that does not exist is fine. */
 CS_NODISCARD cs_status csi_dir_remove(const char *path);
+/* Renames the folder `from` to `to`, lastingly. What stood at `to` is moved
+ * to TO.old and removed afterwards; when the rename fails it is moved back. */
+CS_NODISCARD cs_status csi_dir_replace(const char *from, const char *to);
 /* Sorted names, without . and .. ; [out,own] each and the array: csi_free */
 CS_NODISCARD cs_status csi_dir_list(const char *path, char ***names,
                                     int64_t *count);

@@ -32,6 +32,9 @@ static inline const char *csi_file_reason(int error)
     return text != NULL ? text : "unknown reason";
 }
 
+/* fsync of the folder that holds path, so that a rename in it lasts. */
+CS_NODISCARD cs_status csi_file_sync_folder_of(const char *path);
+
 /* "PATH: cannot VERB: REASON" for the current errno. */
 #define CSI_FAIL_FILE(path, verb)                           \
     CS_FAIL(CS_ERR_IO, "%s: cannot %s: %s", (path), (verb), \

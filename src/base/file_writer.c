@@ -51,8 +51,7 @@ static bool write_all(int fd, const void *data, size_t n_bytes)
     return true;
 }
 
-/* fsync of the folder that holds path, so that a rename in it lasts. */
-static cs_status sync_folder(const char *path)
+cs_status csi_file_sync_folder_of(const char *path)
 {
     char *folder = NULL;
     cs_status st = CS_OK;
@@ -190,6 +189,6 @@ cs_status csi_file_writer_commit(csi_file_writer *writer)
     if (close(fd) != 0) {
         return CSI_FAIL_FILE(writer->path, "close");
     }
-    CS_TRY(sync_folder(writer->path));
+    CS_TRY(csi_file_sync_folder_of(writer->path));
     return CS_OK;
 }

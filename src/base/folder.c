@@ -112,6 +112,50 @@ cs_status csi_dir_remove(const char *path)
     return CS_OK;
 }
 
+static cs_status rename_folder(const char *from, const char *to)
+{
+    if (csi_file_fault() || rename(from, to) != 0) {
+        return CSI_FAIL_FILE(from, "rename the folder");
+    }
+    return CS_OK;
+}
+
+/* `old` holds what stood at `to` before, if anything did. */
+static cs_status replace_folder(const char *from, const char *to,
+                                const char *old)
+{
+    const bool is_there = csi_dir_exists(to);
+    cs_status st = CS_OK;
+
+    CS_TRY(csi_dir_remove(old));
+    if (is_there) {
+        CS_TRY(rename_folder(to, old));
+    }
+    CS_TRY_GOTO(undo, rename_folder(from, to));
+    CS_TRY(csi_file_sync_folder_of(to));
+    CS_TRY(csi_dir_remove(old));
+    return CS_OK;
+undo:
+    if (is_there) {
+        (void)rename(old, to);
+    }
+    return st;
+}
+
+cs_status csi_dir_replace(const char *from, const char *to)
+{
+    const size_t n_old = strlen(to) + sizeof ".old";
+    char *const old = csi_malloc(n_old);
+
+    CS_CHECK(old != NULL, CS_ERR_NOMEM, "%s: out of memory for a path", to);
+    (void)snprintf(old, n_old, "%s.old", to);
+    const cs_status st = replace_folder(from, to, old);
+
+    csi_free(old);
+    CS_TRY(st);
+    return CS_OK;
+}
+
 typedef struct name_list {
     char **names; /* owned, each owned */
     int64_t count;

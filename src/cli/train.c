@@ -68,7 +68,8 @@ cs_status cli_train(const cli_options *o)
         .n_ranks = o->n_ranks,
         .n_threads = o->n_threads,
         .backend = backend,
-        .resume = o->resume || config->checkpoint.resume_auto,
+        .resume = o->resume || (config->checkpoint.resume_auto &&
+                                cs_checkpoint_latest(folder) > 0),
         .resume_step = o->resume_step,
         .overwrite = o->overwrite,
         .is_dry_run = o->is_dry_run,

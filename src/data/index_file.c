@@ -230,6 +230,8 @@ static cs_status check_all(csi_index *index, const char *path,
         (const void *)(index->map.data + n_bytes - sizeof *index->footer);
     CS_TRY(check_footer(index, path, job));
     CS_TRY(check_arrays(index, path));
+    CS_CHECK(index->view.n_samples > 0, CS_ERR_FORMAT,
+             "%s: damaged index: no samples", path);
     for (int64_t s = 0; s < index->view.n_samples; s++) {
         CS_TRY(check_sample(index, path, s));
     }

@@ -79,7 +79,12 @@ cs_status cs_graph_print(const cs_graph *graph, bool with_params, char **out)
             }
         }
     }
-    CS_TRY(csi_str_check(&text));
+    const cs_status st = csi_str_check(&text);
+
+    if (st != CS_OK) {
+        csi_str_fini(&text);
+        return st;
+    }
     *out = text.data;
     return CS_OK;
 }

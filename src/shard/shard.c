@@ -126,7 +126,12 @@ cs_status cs_shard_print(const cs_shard *s, char **out)
                          flags->has_backward_weight ? ", backward weight" : "");
         }
     }
-    CS_TRY(csi_str_check(&text));
+    const cs_status st = csi_str_check(&text);
+
+    if (st != CS_OK) {
+        csi_str_fini(&text);
+        return st;
+    }
     *out = text.data;
     return CS_OK;
 }

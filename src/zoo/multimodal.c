@@ -8,6 +8,7 @@
 
 #include "base/alloc.h"
 #include "base/file.h"
+#include "base/json.h"
 #include "base/str.h"
 
 #include "build.h"
@@ -33,6 +34,29 @@ static void close_source(module_source *source)
     *source = (module_source){0};
 }
 
+/* A contrastive model's file holds two towers; ours is its vision_config, with
+ * or without a model_type of its own. */
+static cs_status descend_to_vision(json_t *config, const char *where,
+                                   json_t **out)
+{
+    const char *const type =
+        json_string_value(json_object_get(config, "model_type"));
+    json_t *const vision = json_object_get(config, "vision_config");
+
+    if (type == NULL || strcmp(type, "siglip") != 0 || vision == NULL) {
+        return CS_OK;
+    }
+    CS_CHECK(json_is_object(vision), CS_ERR_FORMAT,
+             "%s: key 'vision_config': wanted an object", where);
+    CS_CHECK(json_object_set_new(vision, "model_type",
+                                 json_string("siglip_vision_model")) == 0,
+             CS_ERR_NOMEM, "no memory for a vision_config");
+    json_incref(vision);
+    json_decref(config);
+    *out = vision;
+    return CS_OK;
+}
+
 static cs_status open_source(const char *name, const char *from,
                              const char *hf_config_json, bool is_language_model,
                              module_source *s)
@@ -54,6 +78,7 @@ static cs_status open_source(const char *name, const char *from,
     }
     CS_CHECK(json_is_object(s->config), CS_ERR_FORMAT,
              "%s: wanted a JSON object", s->where);
+    CS_TRY(descend_to_vision(s->config, s->where, &s->config));
     CS_TRY(csi_json_string(s->config, "model_type", s->where, &model_type));
     s->family = csi_family_find(model_type);
     CS_CHECK(s->family != NULL, CS_ERR_UNSUPPORTED,
@@ -135,31 +160,97 @@ static cs_status apply_freeze(cs_graph *graph, int32_t module,
     return CS_OK;
 }
 
-static cs_status build_projector(csi_builder *b, const cs_encoder_config *e,
-                                 int64_t language_width)
+/* What one projector is. */
+typedef struct projector_sizes {
+    cs_projector_type type;
+    const char *activation; /* borrowed */
+    int64_t hidden;
+} projector_sizes;
+
+/* A folder with weights says what they are; it wins over the recipe. */
+static cs_status read_projector(const json_t *config, const char *where,
+                                int64_t width, int64_t language_width,
+                                projector_sizes *out)
+{
+    const char *type = NULL;
+    int64_t features = 0;
+
+    CS_TRY(csi_json_check_format(config, "cornstarch.projector", where));
+    CS_TRY(csi_json_string(config, "type", where, &type));
+    out->type =
+        strcmp(type, "linear") == 0 ? CS_PROJECTOR_LINEAR : CS_PROJECTOR_MLP;
+    CS_CHECK(out->type == CS_PROJECTOR_LINEAR || strcmp(type, "mlp") == 0,
+             CS_ERR_UNSUPPORTED,
+             "unsupported: %s: key 'type': wanted mlp or linear, got '%.40s'",
+             where, type);
+    CS_TRY(csi_json_string(config, "activation", where, &out->activation));
+    CS_TRY(csi_json_i64(config, "hidden_size", where,
+                        out->type == CS_PROJECTOR_MLP ? 1 : 0, CSI_MAX_SIZE,
+                        &out->hidden));
+    CS_TRY(csi_json_i64(config, "in_features", where, 1, CSI_MAX_SIZE,
+                        &features));
+    CS_CHECK(features == width, CS_ERR_FORMAT,
+             "%s: key 'in_features': wanted %lld, got %lld", where,
+             (long long)width, (long long)features);
+    CS_TRY(csi_json_i64(config, "out_features", where, 1, CSI_MAX_SIZE,
+                        &features));
+    CS_CHECK(features == language_width, CS_ERR_FORMAT,
+             "%s: key 'out_features': wanted %lld, got %lld", where,
+             (long long)language_width, (long long)features);
+    return CS_OK;
+}
+
+static cs_status add_projector(csi_builder *b, const char *where,
+                               const projector_sizes *z, int64_t language_width)
 {
     cs_module *m = &b->graph->modules[b->module];
-    const cs_projector_config *c = &e->projector;
     cs_activation activation = CS_ACT_NONE;
     csi_str text = {0};
-    const char *name = c->activation != NULL ? c->activation : "gelu";
-    const int64_t hidden = c->hidden_size > 0 ? c->hidden_size : language_width;
 
-    CS_TRY(csi_activation_parse(name, m->name, &activation));
-    CS_TRY(csi_build_projector(b, c->type, activation, m->width, hidden,
+    CS_TRY(csi_activation_parse(z->activation, where, &activation));
+    CS_TRY(csi_build_projector(b, z->type, activation, m->width, z->hidden,
                                language_width));
     csi_str_addf(&text,
                  "{\n  \"format\": \"cornstarch.projector\",\n"
                  "  \"version\": 1,\n  \"type\": \"%s\",\n"
                  "  \"in_features\": %lld,\n  \"hidden_size\": %lld,\n"
                  "  \"out_features\": %lld,\n  \"activation\": \"%s\"\n}\n",
-                 c->type == CS_PROJECTOR_MLP ? "mlp" : "linear",
+                 z->type == CS_PROJECTOR_MLP ? "mlp" : "linear",
                  (long long)m->width,
-                 (long long)(c->type == CS_PROJECTOR_MLP ? hidden : 0),
-                 (long long)language_width, name);
+                 (long long)(z->type == CS_PROJECTOR_MLP ? z->hidden : 0),
+                 (long long)language_width, z->activation);
     m->projector_config = text.data;
     CS_CHECK(!text.failed, CS_ERR_NOMEM, "projector of %s", m->name);
-    return copy_text(c->from, &m->projector_source);
+    return CS_OK;
+}
+
+static cs_status build_projector(csi_builder *b, const cs_encoder_config *e,
+                                 int64_t language_width)
+{
+    cs_module *m = &b->graph->modules[b->module];
+    const cs_projector_config *c = &e->projector;
+    projector_sizes sizes = {
+        .type = c->type,
+        .activation = c->activation != NULL ? c->activation : "gelu",
+        .hidden = c->hidden_size > 0 ? c->hidden_size : language_width,
+    };
+    json_t *config = NULL;
+    char *where = NULL;
+    cs_status st = CS_OK;
+
+    if (c->from == NULL) {
+        return add_projector(b, m->name, &sizes, language_width);
+    }
+    CS_TRY_GOTO(done, copy_text(c->from, &m->projector_source));
+    CS_TRY_GOTO(done, csi_path_join(c->from, "config.json", &where));
+    CS_TRY_GOTO(done, csi_json_load(where, MAX_CONFIG_BYTES, &config));
+    CS_TRY_GOTO(done, read_projector(config, where, m->width, language_width,
+                                     &sizes));
+    CS_TRY_GOTO(done, add_projector(b, where, &sizes, language_width));
+done:
+    json_decref(config);
+    csi_free(where);
+    return st;
 }
 
 static cs_status build_encoder(csi_builder *b, const cs_encoder_config *e,

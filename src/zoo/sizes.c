@@ -8,10 +8,6 @@
 
 #include <string.h>
 
-enum {
-    MAX_SIZE = 1 << 24
-};
-
 static cs_status read_size(const json_t *config, const char *where,
                            csi_size_key key, int64_t *out)
 {
@@ -24,7 +20,7 @@ static cs_status read_size(const json_t *config, const char *where,
         *out = key.fallback;
         return CS_OK;
     }
-    return csi_json_i64(config, key.name, where, 1, MAX_SIZE, out);
+    return csi_json_i64(config, key.name, where, 1, CSI_MAX_SIZE, out);
 }
 
 static cs_status check_fixed(const csi_family *family, const json_t *config,
@@ -95,6 +91,9 @@ static cs_status derive_sizes(const csi_family *family, const char *where,
                  (long long)s->width, (long long)s->heads);
         s->head_dim = s->width / s->heads;
     }
+    CS_CHECK(s->layers <= CSI_MAX_LAYERS, CS_ERR_FORMAT,
+             "%s: key '%s': wanted at most %d, got %lld", where,
+             family->layers.name, CSI_MAX_LAYERS, (long long)s->layers);
     CS_CHECK(s->heads % s->kv_heads == 0, CS_ERR_FORMAT,
              "%s: %lld heads are not a multiple of %lld key/value heads", where,
              (long long)s->heads, (long long)s->kv_heads);

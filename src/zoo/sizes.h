@@ -6,6 +6,11 @@
 
 #include "family.h"
 
+enum {
+    CSI_MAX_SIZE = 1 << 24,  /* any one size */
+    CSI_MAX_LAYERS = 1 << 12 /* blocks of a module */
+};
+
 typedef struct csi_sizes {
     int64_t width, layers, heads, kv_heads, head_dim, mlp_dim;
     int64_t vocab, max_positions, image_size, patch_size, channels;

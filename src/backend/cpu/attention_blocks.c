@@ -165,10 +165,12 @@ void csi_cpu_pack_rows(const csi_attention *t, const csi_operand *x,
     const int64_t first = block * CSI_CPU_BLOCK;
     const int64_t lanes = csi_min_i64(rows, first + CSI_CPU_BLOCK);
 
-    for (int64_t i = 0; i < CSI_CPU_BLOCK; i += step) {
-        t->gemm->pack(to + i * t->head, (int32_t)step, x, lanes, first + i, 0,
-                      t->head);
-    }
+    const csi_box box = {.lanes = lanes,
+                         .lane = first,
+                         .panels = (CSI_CPU_BLOCK + step - 1) / step,
+                         .n = t->head};
+
+    t->gemm->pack(to, (int32_t)step, x, &box);
 }
 
 void csi_cpu_pack_head(const csi_attention *t, const csi_operand *x,
@@ -178,8 +180,13 @@ void csi_cpu_pack_head(const csi_attention *t, const csi_operand *x,
     const int64_t depth = csi_min_i64(rows - first, CSI_CPU_BLOCK);
 
     for (int64_t j = 0; j < t->width; j += t->nr) {
-        t->gemm->pack(to + j * CSI_CPU_BLOCK, (int32_t)t->nr, x, t->head, j,
-                      first, depth);
+        const csi_box box = {.lanes = t->head,
+                             .lane = j,
+                             .panels = 1,
+                             .d = first,
+                             .n = depth};
+
+        t->gemm->pack(to + j * CSI_CPU_BLOCK, (int32_t)t->nr, x, &box);
     }
 }
 

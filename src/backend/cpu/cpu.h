@@ -24,6 +24,13 @@ typedef struct csi_operand {
     bool depth_inner;
 } csi_operand;
 
+/* Lanes from `lane` on in `panels` panels, depth [d, d + n). */
+typedef struct csi_box {
+    int64_t lanes; /* of the operand that exist */
+    int64_t lane, panels;
+    int64_t d, n;
+} csi_box;
+
 /* What happens to a finished sum: c (+)= act(sum + bias), pre = sum + bias. */
 typedef struct csi_epilogue {
     void *c;
@@ -63,10 +70,10 @@ typedef struct csi_tile {
 typedef struct csi_gemm_kernels {
     int32_t mr, nr;
     int32_t pair; /* depth elements per packed word: 1, or 2 for bf16 dots */
-    /* Packs lanes [lane, lane + width) x depth [d, d + n) of x, zeros beyond
-     * `lanes`, as [n / pair][width] words. */
-    void (*pack)(float *dst, int32_t width, const csi_operand *x, int64_t lanes,
-                 int64_t lane, int64_t d, int64_t n);
+    /* Packs panels of `width` lanes, one after the other, each as
+     * [box.n / pair][width] words; lanes that do not exist become zeros. */
+    void (*pack)(float *dst, int32_t width, const csi_operand *x,
+                 const csi_box *box);
     void (*tile)(const csi_tile *t);
     /* a[i * CSI_CPU_BLOCK_STRIDE + p] instead; NULL where pair is 2 */
     void (*tile_rows)(const csi_tile *t);

@@ -1,34 +1,47 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The loops around the register tile: columns in blocks whose packed panels
- * stay in the outer cache, depth in steps of CSI_CPU_DEPTH, rows in blocks
- * whose panels stay in the inner one. A depth step's sum starts at zero and is
- * added to what the steps before left, so the bits of an element depend on
- * its row, its column and the depth, on nothing else: not on the other rows,
- * the blocking or the threads.
+ * The loops around the register tile. Per super-block of rows and depth step
+ * the rows are packed once; then, for blocks of columns whose packed panels
+ * stay in half of an L2 cache, bands of rows run over the block. A depth
+ * step's sum starts at zero and is added to what the steps before left, so
+ * the bits of an element depend on its row, its column and the depth, on
+ * nothing else: not on the other rows, the blocking or the threads.
  */
 #include "base/checked.h"
 
 #include "cpu.h"
 
 enum {
-    COLUMNS = 512, /* of a packed block of b */
-    ROWS = 96      /* of a packed block of a */
+    SUPER_ROWS = 1024,         /* rows packed at a time */
+    BAND_ROWS = 96,            /* rows that run over a block of columns */
+    BLOCK_FLOATS = 128 * 1024, /* of a packed block of columns */
+    MAX_COLUMNS = 1024,        /* of it */
+    COLUMN_UNIT = 64,
+    ROW_UNIT = 16, /* a multiple of any tile's rows is no larger than this */
+    LINE = 64
 };
 
-/* One product under way. */
+/* One product under way: rows [row, row + rows) and depth [d, d + depth), and
+ * within them columns [column, column + columns). */
 typedef struct run {
     const csi_product *p;
     const csi_cpu_kernels *kernels;
     const csi_gemm_kernels *gemm;
     csi_epilogue end; /* of this depth step */
-    float *b_panels;  /* [COLUMNS / nr][depth][nr] */
-    float *a_panels;  /* one block per thread */
-    float *partial;   /* [m][COLUMNS], NULL when the result itself serves */
-    int64_t column, columns; /* block of b */
-    int64_t d, depth;        /* depth step */
+    float *a_panels;  /* [rows / mr][words][mr] */
+    float *b_panels;  /* [columns / nr][words][nr] */
+    float *partial;   /* [rows][n], NULL when the result itself serves */
+    int64_t row, rows;
+    int64_t column, columns;
+    int64_t d, depth, words; /* words: depth / pair */
     bool is_first, is_last;  /* depth step */
 } run;
+
+/* A computed tile whose sums wait to be written. */
+typedef struct pending {
+    float *sums;
+    int64_t row, column; /* of the result */
+} pending;
 
 static const csi_gemm_kernels *choose(const csi_cpu_state *state,
                                       const csi_product *p)
@@ -45,105 +58,169 @@ static bool collects_in_place(const csi_product *p)
            p->end.activation == CS_ACT_NONE;
 }
 
-static size_t a_block_floats(void)
-{
-    return (size_t)(ROWS + 16) * CSI_CPU_DEPTH;
-}
-
-static size_t b_block_floats(void)
-{
-    return (size_t)COLUMNS * CSI_CPU_DEPTH;
-}
-
 static bool needs_partial(const csi_product *p)
 {
     return p->k > CSI_CPU_DEPTH && !collects_in_place(p);
 }
 
+static int64_t depth_step(const csi_product *p)
+{
+    return csi_round_up(csi_max_i64(csi_min_i64(p->k, CSI_CPU_DEPTH), 1), 2);
+}
+
+static int64_t super_rows(const csi_product *p)
+{
+    return csi_min_i64(p->m, SUPER_ROWS);
+}
+
+static int64_t block_columns(const csi_product *p)
+{
+    const int64_t fit =
+        csi_max_i64(BLOCK_FLOATS / depth_step(p) / COLUMN_UNIT, 1) *
+        COLUMN_UNIT;
+
+    return csi_min_i64(csi_min_i64(fit, MAX_COLUMNS),
+                       csi_round_up(p->n, COLUMN_UNIT));
+}
+
+static int64_t a_floats(const csi_product *p)
+{
+    return csi_round_up(super_rows(p) + ROW_UNIT, ROW_UNIT) * depth_step(p);
+}
+
+static int64_t b_floats(const csi_product *p)
+{
+    return block_columns(p) * depth_step(p);
+}
+
 size_t csi_cpu_gemm_bytes(cs_backend *backend, const csi_product *p)
 {
-    size_t floats =
-        b_block_floats() + (size_t)backend->n_threads * a_block_floats();
+    int64_t floats = a_floats(p) + b_floats(p);
 
+    (void)backend;
     if (needs_partial(p)) {
-        floats += (size_t)p->m * COLUMNS;
+        floats += super_rows(p) * p->n;
     }
-    return floats * sizeof(float);
+    return (size_t)floats * sizeof(float);
+}
+
+static void pack_a(void *arg, int64_t begin, int64_t end, int32_t thread)
+{
+    const run *r = arg;
+    const int32_t mr = r->gemm->mr;
+    const csi_box box = {.lanes = r->p->m,
+                         .lane = r->row + begin * mr,
+                         .panels = end - begin,
+                         .d = r->d,
+                         .n = r->depth};
+
+    (void)thread;
+    r->gemm->pack(r->a_panels + begin * mr * r->words, mr, &r->p->a, &box);
 }
 
 static void pack_b(void *arg, int64_t begin, int64_t end, int32_t thread)
 {
     const run *r = arg;
     const int32_t nr = r->gemm->nr;
-    const int64_t words = (r->depth + r->gemm->pair - 1) / r->gemm->pair;
+    const csi_box box = {.lanes = r->p->n,
+                         .lane = r->column + begin * nr,
+                         .panels = end - begin,
+                         .d = r->d,
+                         .n = r->depth};
 
     (void)thread;
-    for (int64_t j = begin; j < end; j++) {
-        r->gemm->pack(r->b_panels + j * nr * words, nr, &r->p->b, r->p->n,
-                      r->column + j * nr, r->d, r->depth);
+    r->gemm->pack(r->b_panels + begin * nr * r->words, nr, &r->p->b, &box);
+}
+
+/* Asks for the lines that a tile will be written to. */
+static void prefetch_tile(const run *r, const pending *t)
+{
+    const csi_epilogue *end = &r->p->end;
+    const size_t size = csi_cpu_dtype_bytes(end->is_bf16);
+    const int64_t rows = csi_min_i64(r->gemm->mr, r->p->m - t->row);
+    const size_t width = (size_t)r->gemm->nr * size;
+    const char *c =
+        (const char *)end->c + (size_t)(t->row * end->ldc + t->column) * size;
+
+    for (int64_t i = 0; i < rows; i++) {
+        for (size_t j = 0; j < width; j += LINE) {
+            __builtin_prefetch(c + j, 1);
+        }
+        c += (size_t)end->ldc * size;
     }
 }
 
-/* Ends the tile of rows x columns at (row, column): into the result after the
- * last depth step, else beside it. */
-static void end_tile(const run *r, float *sums, int64_t row, int64_t column,
-                     int64_t rows, int64_t columns)
+/* Writes a tile's sums: into the result after the last depth step, else beside
+ * it. */
+static void end_tile(const run *r, const pending *t)
 {
     const int32_t nr = r->gemm->nr;
+    const int64_t rows = csi_min_i64(r->gemm->mr, r->p->m - t->row);
+    const int64_t columns = csi_min_i64(nr, r->p->n - t->column);
 
-    if (r->partial == NULL) {
-        r->kernels->finish(&r->end, sums, nr, row, column, rows, columns);
+    if (t->sums == NULL) {
         return;
     }
-    float *partial = r->partial + row * COLUMNS + (column - r->column);
+    prefetch_tile(r, t);
+    if (r->partial == NULL) {
+        r->kernels->finish(&r->end, t->sums, nr, t->row, t->column, rows,
+                           columns);
+        return;
+    }
+    float *partial = r->partial + (t->row - r->row) * r->p->n + t->column;
     const csi_epilogue keep = {.c = partial,
-                               .ldc = COLUMNS,
+                               .ldc = r->p->n,
                                .accumulate = !r->is_first};
 
-    r->kernels->finish(&keep, sums, nr, 0, 0, rows, columns);
+    r->kernels->finish(&keep, t->sums, nr, 0, 0, rows, columns);
     if (r->is_last) {
-        r->kernels->finish(&r->end, partial, COLUMNS, row, column, rows,
+        r->kernels->finish(&r->end, partial, r->p->n, t->row, t->column, rows,
                            columns);
     }
 }
 
-/* Rows [begin, end) of the current block of columns and depth step; the unit
- * is a tile. */
-static void multiply_rows(void *arg, int64_t begin, int64_t end, int32_t thread)
+/* Tiles [first, first + n) of rows over the block of columns. A tile is
+ * written after the next one is computed: its sums have then left the store
+ * queue, and the lines asked for have come. */
+static void multiply_band(const run *r, int64_t first, int64_t n)
 {
-    const run *r = arg;
     const int32_t mr = r->gemm->mr;
     const int32_t nr = r->gemm->nr;
-    const int64_t words = (r->depth + r->gemm->pair - 1) / r->gemm->pair;
-    const int64_t block = ROWS / mr;
-    float *a_panels = r->a_panels + (size_t)thread * a_block_floats();
-    float sums[CSI_CPU_MAX_TILE] __attribute__((aligned(64)));
+    float sums[2][CSI_CPU_MAX_TILE] __attribute__((aligned(LINE)));
+    pending last = {0};
+    int turn = 0;
 
-    for (int64_t first = begin; first < end; first += block) {
-        const int64_t n = csi_min_i64(block, end - first);
+    for (int64_t j = 0; j < r->columns; j += nr) {
+        for (int64_t i = first; i < first + n; i++) {
+            const pending next = {.sums = sums[turn],
+                                  .row = r->row + i * mr,
+                                  .column = r->column + j};
+            const csi_tile tile = {.k = r->words,
+                                   .a = r->a_panels + i * mr * r->words,
+                                   .a_step = mr,
+                                   .b = r->b_panels + j * r->words,
+                                   .c = next.sums,
+                                   .ldc = nr,
+                                   .rows = mr};
 
-        for (int64_t i = 0; i < n; i++) {
-            r->gemm->pack(a_panels + i * mr * words, mr, &r->p->a, r->p->m,
-                          (first + i) * mr, r->d, r->depth);
+            r->gemm->tile(&tile);
+            prefetch_tile(r, &next);
+            end_tile(r, &last);
+            last = next;
+            turn = 1 - turn;
         }
-        for (int64_t j = 0; j < r->columns; j += nr) {
-            for (int64_t i = 0; i < n; i++) {
-                const int64_t row = (first + i) * mr;
+    }
+    end_tile(r, &last);
+}
 
-                const csi_tile t = {.k = words,
-                                    .a = a_panels + i * mr * words,
-                                    .a_step = mr,
-                                    .b = r->b_panels + j * words,
-                                    .c = sums,
-                                    .ldc = nr,
-                                    .rows = mr};
+static void multiply(void *arg, int64_t begin, int64_t end, int32_t thread)
+{
+    const run *r = arg;
+    const int64_t band = BAND_ROWS / r->gemm->mr;
 
-                r->gemm->tile(&t);
-                end_tile(r, sums, row, r->column + j,
-                         csi_min_i64(mr, r->p->m - row),
-                         csi_min_i64(nr, r->columns - j));
-            }
-        }
+    (void)thread;
+    for (int64_t first = begin; first < end; first += band) {
+        multiply_band(r, first, csi_min_i64(band, end - first));
     }
 }
 
@@ -158,30 +235,47 @@ static csi_epilogue step_end(const csi_product *p, bool is_first)
     return end;
 }
 
+/* One depth step of one super-block of rows. */
+static void run_step(const cs_backend *backend, run *r)
+{
+    const csi_product *p = r->p;
+    const int32_t mr = r->gemm->mr;
+    const int32_t nr = r->gemm->nr;
+    const int64_t tiles = (r->rows + mr - 1) / mr;
+    const int64_t block = block_columns(p);
+
+    r->depth = csi_min_i64(CSI_CPU_DEPTH, p->k - r->d);
+    r->words = (r->depth + r->gemm->pair - 1) / r->gemm->pair;
+    r->is_first = r->d == 0;
+    r->is_last = r->d + CSI_CPU_DEPTH >= p->k;
+    r->end = step_end(p, r->is_first);
+    csi_cpu_parallel(backend, tiles, pack_a, r);
+    for (r->column = 0; r->column < p->n; r->column += block) {
+        r->columns = csi_min_i64(block, p->n - r->column);
+        csi_cpu_parallel(backend, (r->columns + nr - 1) / nr, pack_b, r);
+        csi_cpu_parallel(backend, tiles, multiply, r);
+    }
+}
+
 void csi_cpu_gemm(cs_backend *backend, const csi_product *p, void *work)
 {
     const csi_cpu_state *state = csi_cpu_state_of(backend);
     run r = {.p = p,
              .kernels = state->kernels,
              .gemm = choose(state, p),
-             .b_panels = work};
+             .a_panels = work};
 
-    r.a_panels = r.b_panels + b_block_floats();
+    r.b_panels = r.a_panels + a_floats(p);
     if (needs_partial(p)) {
-        r.partial = r.a_panels + (size_t)backend->n_threads * a_block_floats();
+        r.partial = r.b_panels + b_floats(p);
     }
-    const int64_t tiles = (p->m + r.gemm->mr - 1) / r.gemm->mr;
+    /* a whole number of tiles, so that bands of rows never share one */
+    const int64_t super = SUPER_ROWS / r.gemm->mr * r.gemm->mr;
 
-    for (r.column = 0; r.column < p->n; r.column += COLUMNS) {
-        r.columns = csi_min_i64(COLUMNS, p->n - r.column);
+    for (r.row = 0; r.row < p->m; r.row += super) {
+        r.rows = csi_min_i64(super, p->m - r.row);
         for (r.d = 0; r.d == 0 || r.d < p->k; r.d += CSI_CPU_DEPTH) {
-            r.depth = csi_min_i64(CSI_CPU_DEPTH, p->k - r.d);
-            r.is_first = r.d == 0;
-            r.is_last = r.d + CSI_CPU_DEPTH >= p->k;
-            r.end = step_end(p, r.is_first);
-            csi_cpu_parallel(backend, (r.columns + r.gemm->nr - 1) / r.gemm->nr,
-                             pack_b, &r);
-            csi_cpu_parallel(backend, tiles, multiply_rows, &r);
+            run_step(backend, &r);
         }
     }
 }

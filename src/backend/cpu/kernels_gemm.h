@@ -8,33 +8,54 @@
  * Included by kernels_<isa>.c, which defines MR.
  */
 enum {
-    NR = 2 * VW
+    NR = 2 * VW,
+    AHEAD = 8, /* rows of memory asked for in advance */
+    CACHE_LINE = 64
 };
 
-/* Lanes [0, count) of depth row p, contiguous in memory. */
-CSI_INLINE void pack_along(float *dst, int32_t width, const csi_operand *x,
-                           int64_t lane, int64_t count, int64_t d, int64_t n,
-                           bool is_bf16)
+/* Asks for n elements from `at` on. Addresses beyond an array do no harm. */
+CSI_INLINE void prefetch_lanes(const csi_operand *x, int64_t at, int64_t n,
+                               bool is_bf16)
 {
-    for (int64_t p = 0; p < n; p++) {
-        const int64_t from = (d + p) * x->ld + lane;
+    const size_t size = csi_cpu_dtype_bytes(is_bf16);
+    const uintptr_t from = (uintptr_t)x->data + (uintptr_t)at * size;
+
+    for (uintptr_t i = 0; i < (uintptr_t)n * size; i += CACHE_LINE) {
+        _mm_prefetch((const char *)(from + i), _MM_HINT_T0);
+    }
+}
+
+/* Lanes contiguous: a row of memory at a time through all panels, so that
+ * every line and page is met once. */
+CSI_INLINE void pack_along(float *dst, int32_t width, const csi_operand *x,
+                           const csi_box *box, bool is_bf16)
+{
+    for (int64_t p = 0; p < box->n; p++) {
+        const int64_t from = (box->d + p) * x->ld + box->lane;
+        int64_t left = box->lanes - box->lane;
         float *to = dst + p * width;
 
-        for (int32_t i = 0; i < width; i += VW) {
-            const int64_t left = count - i;
-            const int put = width - i < VW ? width - i : VW;
-            vf v = v_zero();
+        prefetch_lanes(x, from + AHEAD * x->ld, box->panels * width, is_bf16);
+        for (int64_t j = 0; j < box->panels; j++) {
+            for (int32_t i = 0; i < width; i += VW) {
+                const int put = width - i < VW ? width - i : VW;
+                const int64_t have = left - i < put ? left - i : put;
+                vf v = v_zero();
 
-            if (left >= VW) {
-                v = v_get(x->data, from + i, VW, is_bf16);
-            } else if (left > 0) {
-                v = v_get(x->data, from + i, (int)left, is_bf16);
+                if (have == VW) {
+                    v = v_get(x->data, from + j * width + i, VW, is_bf16);
+                } else if (have > 0) {
+                    v = v_get(x->data, from + j * width + i, (int)have,
+                              is_bf16);
+                }
+                if (put == VW) {
+                    v_store(to + i, v);
+                } else {
+                    v_store_n(to + i, v, put);
+                }
             }
-            if (put == VW) {
-                v_store(to + i, v);
-            } else {
-                v_store_n(to + i, v, put);
-            }
+            left -= width;
+            to += box->n * width;
         }
     }
 }
@@ -68,29 +89,75 @@ CSI_INLINE void pack_across(float *dst, int32_t width, const csi_operand *x,
     }
 }
 
-static void pack(float *dst, int32_t width, const csi_operand *x, int64_t lanes,
-                 int64_t lane, int64_t d, int64_t n)
+/* The same for panels half a vector wide, two pieces of depth at a time: the
+ * second fills the other half of the square. Packs what fills whole squares
+ * and returns how much depth that was. */
+CSI_INLINE int64_t pack_across_half(float *dst, const csi_operand *x,
+                                    int64_t lane, int64_t count, int64_t d,
+                                    int64_t n, bool is_bf16)
 {
-    const int64_t count = lanes - lane;
+    const int64_t half = VW / 2;
+    int64_t p = 0;
 
-    if (!x->depth_inner) {
-        if (x->is_bf16) {
-            pack_along(dst, width, x, lane, count, d, n, true);
-        } else {
-            pack_along(dst, width, x, lane, count, d, n, false);
+    for (; p + 2 * VW <= n; p += 2 * VW) {
+        vf square[VW];
+
+        for (int i = 0; i < half; i++) {
+            const int64_t from = (lane + i) * x->ld + d + p;
+
+            square[i] = v_zero();
+            square[half + i] = v_zero();
+            prefetch_lanes(x, from + 4 * VW, 2 * VW, is_bf16);
+            if (i < count) {
+                square[i] = v_get(x->data, from, VW, is_bf16);
+                square[half + i] = v_get(x->data, from + VW, VW, is_bf16);
+            }
         }
-        return;
+        v_transpose(square);
+        for (int i = 0; i < VW; i++) {
+            v_store_halves(dst + (p + i) * half, dst + (p + VW + i) * half,
+                           square[i]);
+        }
     }
-    for (int32_t i = 0; i < width; i += VW) {
-        const int put = width - i < VW ? width - i : VW;
+    return p;
+}
 
-        if (x->is_bf16) {
-            pack_across(dst + i, width, x, lane + i, count - i, d, n, put,
-                        true);
-        } else {
-            pack_across(dst + i, width, x, lane + i, count - i, d, n, put,
-                        false);
+CSI_INLINE void pack_depth_inner(float *dst, int32_t width,
+                                 const csi_operand *x, const csi_box *box,
+                                 bool is_bf16)
+{
+    for (int64_t j = 0; j < box->panels; j++) {
+        const int64_t lane = box->lane + j * width;
+        const int64_t count = box->lanes - lane;
+        float *to = dst + j * width * box->n;
+        int64_t done = 0;
+
+        if (2 * width == VW) {
+            done =
+                pack_across_half(to, x, lane, count, box->d, box->n, is_bf16);
         }
+        for (int32_t i = 0; i < width; i += VW) {
+            const int put = width - i < VW ? width - i : VW;
+
+            pack_across(to + done * width + i, width, x, lane + i, count - i,
+                        box->d + done, box->n - done, put, is_bf16);
+        }
+    }
+}
+
+static void pack(float *dst, int32_t width, const csi_operand *x,
+                 const csi_box *box)
+{
+    if (x->depth_inner) {
+        if (x->is_bf16) {
+            pack_depth_inner(dst, width, x, box, true);
+        } else {
+            pack_depth_inner(dst, width, x, box, false);
+        }
+    } else if (x->is_bf16) {
+        pack_along(dst, width, x, box, true);
+    } else {
+        pack_along(dst, width, x, box, false);
     }
 }
 
@@ -98,6 +165,9 @@ static void pack(float *dst, int32_t width, const csi_operand *x, int64_t lanes,
  * and along the depth. */
 CSI_INLINE void tile_sums(const csi_tile *t, int64_t across, int64_t down)
 {
+    const int64_t rows = t->rows;
+    const int64_t ldc = t->ldc;
+    const bool add = t->add;
     const float *a = t->a;
     const float *b = t->b;
     vf sum[MR][2];
@@ -122,10 +192,10 @@ CSI_INLINE void tile_sums(const csi_tile *t, int64_t across, int64_t down)
     }
 #pragma GCC unroll 16
     for (int i = 0; i < MR; i++) {
-        float *c = t->c + i * t->ldc;
+        float *c = t->c + i * ldc;
 
-        if (i < t->rows) {
-            if (t->add) {
+        if (i < rows) {
+            if (add) {
                 sum[i][0] += v_load(c);
                 sum[i][1] += v_load(c + VW);
             }

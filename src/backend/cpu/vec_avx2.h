@@ -274,6 +274,13 @@ CSI_INLINE void v_squares_store(double lanes[8], vsquares sum)
     _mm256_storeu_pd(lanes + 4, sum.high);
 }
 
+/* The first half of x to `low`, the second to `high`. */
+CSI_INLINE void v_store_halves(float *low, float *high, vf x)
+{
+    _mm_storeu_ps(low, _mm256_castps256_ps128(x));
+    _mm_storeu_ps(high, _mm256_extractf128_ps(x, 1));
+}
+
 /* In-register transposition of 8 x 8 floats. */
 CSI_INLINE void v_transpose(vf r[VW])
 {

@@ -252,6 +252,13 @@ CSI_INLINE void v_squares_store(double lanes[8], vsquares sum)
     _mm512_storeu_pd(lanes, sum);
 }
 
+/* The first half of x to `low`, the second to `high`. */
+CSI_INLINE void v_store_halves(float *low, float *high, vf x)
+{
+    _mm256_storeu_ps(low, _mm512_castps512_ps256(x));
+    _mm256_storeu_ps(high, _mm512_extractf32x8_ps(x, 1));
+}
+
 /* In-register transposition of 16 x 16 floats. */
 CSI_INLINE void v_transpose(vf r[VW])
 {
