@@ -2,18 +2,16 @@
 /* cornstarch train, index, profile. */
 #include "cornstarch/train.h"
 
-#include "cornstarch/data.h"
-#include "cornstarch/zoo.h"
 
 #include "base/alloc.h"
 #include "base/str.h"
 
 #include "cli.h"
+#include "cornstarch/checkpoint.h"
 
 #include <inttypes.h>
 #include <signal.h>
 #include <stdlib.h>
-#include <string.h>
 
 static void catch_signals(void)
 {

@@ -9,6 +9,7 @@
 #include "cornstarch/version.h"
 
 #include "base/alloc.h"
+#include "base/arena.h"
 #include "base/clock.h"
 #include "base/file.h"
 #include "base/rng.h"
