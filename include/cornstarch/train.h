@@ -26,6 +26,10 @@ typedef struct cs_train_result {
     int64_t steps;
     double first_loss, last_loss;
     double train_s;
+    double median_step_s; /* without the first step */
+    double start_s;       /* process start to the start of the first step */
+    double product_s, attention_s; /* in kernels, summed over ranks */
+    int64_t peak_rss_bytes;
     int stopped_by_signal; /* 0 = ran to the end */
     bool stopped_early;
 } cs_train_result;

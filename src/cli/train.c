@@ -2,12 +2,12 @@
 /* cornstarch train, index, profile. */
 #include "cornstarch/train.h"
 
+#include "cornstarch/checkpoint.h"
 
 #include "base/alloc.h"
 #include "base/str.h"
 
 #include "cli.h"
-#include "cornstarch/checkpoint.h"
 
 #include <inttypes.h>
 #include <signal.h>
@@ -32,8 +32,12 @@ static void print_result(const cli_options *o, const char *folder,
     if (o->is_json) {
         printf("{\"run\": \"%s\", \"steps\": %" PRId64
                ", \"first_loss\": %.9g, \"last_loss\": %.9g, "
-               "\"train_s\": %.3f}\n",
-               folder, r->steps, r->first_loss, r->last_loss, r->train_s);
+               "\"train_s\": %.3f, \"median_step_s\": %.6f, \"start_s\": %.3f, "
+               "\"product_s\": %.3f, \"attention_s\": %.3f, "
+               "\"peak_rss_bytes\": %" PRId64 "}\n",
+               folder, r->steps, r->first_loss, r->last_loss, r->train_s,
+               r->median_step_s, r->start_s, r->product_s, r->attention_s,
+               r->peak_rss_bytes);
     } else if (!o->is_quiet) {
         printf("\n%s after %" PRId64 " steps in %s: loss %.4f -> %.4f\n",
                r->stopped_by_signal != 0 ? "stopped by a signal, saved,"

@@ -45,6 +45,8 @@ typedef struct csi_run {
     } * traces;                    /* owned */
     int32_t n_traces;
     csi_evaluation *evaluations; /* owned, [n_eval]: the last ones */
+    double *step_s;              /* owned, [n_step_s]: of every step run */
+    int64_t n_step_s;
     bool has_evaluations;
 } csi_run;
 
@@ -120,6 +122,8 @@ CS_NODISCARD cs_status csi_find_metric(const csi_rank *r, const char *name,
 /* metrics.c (rank 0) */
 CS_NODISCARD cs_status csi_write_step(csi_rank *r, const cs_batch_plan *plan);
 CS_NODISCARD cs_status csi_write_evaluation(csi_rank *r, int32_t set);
+/* Of all steps but the first; 0 when there are none. */
+double csi_median_step_s(const csi_run *run);
 
 /* trace.c: ranks: collective over the world. */
 CS_NODISCARD cs_status csi_keep_trace(csi_rank *r, const cs_batch_plan *plan);

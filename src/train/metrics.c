@@ -9,6 +9,7 @@
 
 #include <inttypes.h>
 #include <math.h>
+#include <stdlib.h>
 
 /* FLOPs that the step's forwards and needed backwards take, all replicas
  * taken as the first. */
@@ -74,6 +75,36 @@ static void print_progress(const csi_rank *r, double loss, double tokens_per_s)
     fflush(out);
 }
 
+static cs_status book_step_s(csi_run *run, double step_s)
+{
+    double *all =
+        csi_realloc(run->step_s, (size_t)(run->n_step_s + 1) * sizeof *all);
+
+    CS_CHECK(all != NULL, CS_ERR_NOMEM, "step times");
+    run->step_s = all;
+    all[run->n_step_s++] = step_s;
+    return CS_OK;
+}
+
+static int compare_doubles(const void *a, const void *b)
+{
+    const double x = *(const double *)a;
+    const double y = *(const double *)b;
+
+    return (x > y) - (x < y);
+}
+
+double csi_median_step_s(const csi_run *run)
+{
+    const int64_t n = run->n_step_s - 1;
+
+    if (n < 1) {
+        return 0.0;
+    }
+    qsort(run->step_s + 1, (size_t)n, sizeof *run->step_s, compare_doubles);
+    return run->step_s[1 + n / 2];
+}
+
 cs_status csi_write_step(csi_rank *r, const cs_batch_plan *plan)
 {
     const double loss = r->sums.loss_sum / (double)plan->label_tokens;
@@ -87,6 +118,7 @@ cs_status csi_write_step(csi_rank *r, const cs_batch_plan *plan)
     }
     r->run->result.last_loss = loss;
     r->run->result.train_s += r->step_s;
+    CS_TRY(book_step_s(r->run, r->step_s));
     CS_TRY(step_flops(r, plan, &flops));
     csi_str_addf(&line, "{\"step\": %" PRId64, r->state.step);
     add_number(&line, "epoch", r->state.epoch);

@@ -280,17 +280,32 @@ static cs_status train_loop(csi_rank *r)
     return cs_checkpoint_finish(r->writer);
 }
 
+/* What the run reports of itself; op times are summed over ranks. */
+static cs_status book_result(csi_rank *r)
+{
+    cs_train_result *result = &r->run->result;
+    double op_s[CS_OP_FAMILY_COUNT];
+
+    memcpy(op_s, r->backend->op_s, sizeof op_s);
+    CS_TRY(cs_comm_all_reduce(r->world, op_s, CS_OP_FAMILY_COUNT, CS_F64));
+    if (csi_is_main(r)) {
+        result->steps = r->state.step;
+        result->stopped_by_signal = r->wants_stop ? csi_signal_stop() : 0;
+        result->stopped_early = r->stopped_early;
+        result->product_s = op_s[CS_OP_PRODUCT];
+        result->attention_s = op_s[CS_OP_ATTENTION];
+        result->median_step_s = csi_median_step_s(r->run);
+        result->peak_rss_bytes = csi_peak_rss_bytes();
+    }
+    return CS_OK;
+}
+
 static cs_status finish_rank(csi_rank *r)
 {
     const cs_config *c = r->run->config;
     cs_status st = CS_OK;
 
-    if (csi_is_main(r)) {
-        r->run->result.steps = r->state.step;
-        r->run->result.stopped_by_signal =
-            r->wants_stop ? csi_signal_stop() : 0;
-        r->run->result.stopped_early = r->stopped_early;
-    }
+    CS_TRY(book_result(r));
     if (c->export_.best && c->export_.at_end && r->state.best_step > 0 &&
         r->state.best_step != r->state.step) {
         char fallback[512] = "";
@@ -319,8 +334,9 @@ cs_status csi_rank_main(cs_comm *world, void *run)
     r.replicas->timeout_s = c->parallel.action_timeout_s;
     if (csi_is_main(&r)) {
         r.run->start_step = r.state.step;
+        r.run->result.start_s = csi_process_age_s();
         cs_log(CS_LOG_INFO, "train", "backend %s (%s), first step after %.2f s",
-               r.backend->name, r.backend->detail, csi_process_age_s());
+               r.backend->name, r.backend->detail, r.run->result.start_s);
     }
     CS_TRY_GOTO(done, train_loop(&r));
     CS_TRY_GOTO(done, finish_rank(&r));

@@ -236,6 +236,7 @@ void csi_run_destroy(csi_run *run)
     cs_dataset_destroy(&run->train);
     cs_tokenizer_destroy(&run->tokenizer);
     cs_graph_destroy(&run->graph);
+    csi_free(run->step_s);
     csi_free(run->metrics_path);
     csi_free(run->folder);
 }
