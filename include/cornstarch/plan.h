@@ -85,6 +85,17 @@ CS_API CS_NODISCARD cs_status
 cs_plan_costs(const cs_plan *plan, const cs_graph *graph,
               const cs_cost_table *costs, const cs_work *work,
               int32_t n_microbatches, cs_stage_cost **out, double **edge_bytes);
+/* One replica's step in virtual time: the given list (one of this plan's
+ * stage graph), or with NULL the one that the plan would run. Links are those
+ * of threads on one machine; dp replicas share the n_cores (0 = one per rank).
+ * work: as above, for the list's microbatches. cs_sim_result_fini. */
+CS_API CS_NODISCARD cs_status cs_plan_simulate(const cs_plan *plan,
+                                               const cs_graph *graph,
+                                               const cs_cost_table *costs,
+                                               const cs_work *work,
+                                               const cs_schedule *schedule,
+                                               int32_t n_cores,
+                                               cs_sim_result *out);
 
 CS_END_DECLS
 #endif

@@ -26,29 +26,121 @@ int32_t csi_microbatches_of_replica(const cs_plan_input *input, int32_t dp)
     return share > least ? share : least;
 }
 
-/* What one prediction allocates. */
-typedef struct prediction {
+/* What one simulation allocates. */
+typedef struct simulation {
     cs_stage_graph stages;
     int32_t *layer_range;
     cs_schedule *schedule;
-    cs_work *work;
     cs_stage_cost *cost;
     double *edge_bytes;
     double *optimizer_s;
-    cs_sim_result result;
-} prediction;
+} simulation;
 
-static void end_prediction(prediction *p)
+static void end_simulation(simulation *s)
 {
-    cs_sim_result_fini(&p->result);
-    csi_free(p->optimizer_s);
-    csi_free(p->edge_bytes);
-    csi_free(p->cost);
-    csi_free(p->work);
-    cs_schedule_destroy(&p->schedule);
-    csi_free(p->layer_range);
-    cs_stage_graph_fini(&p->stages);
+    csi_free(s->optimizer_s);
+    csi_free(s->edge_bytes);
+    csi_free(s->cost);
+    cs_schedule_destroy(&s->schedule);
+    csi_free(s->layer_range);
+    cs_stage_graph_fini(&s->stages);
 }
+
+/* Update and, over replicas, reduction of what each rank trains. */
+static cs_status price_step_end(const cs_plan *plan, const cs_graph *graph,
+                                simulation *s)
+{
+    const double dp = plan->dp;
+    const double per_element =
+        OPTIMIZER_BYTES / MEMORY_BYTES_PER_S +
+        2.0 * (dp - 1.0) / dp * GRADIENT_BYTES / LINK_BYTES_PER_S;
+    double *const seconds =
+        csi_calloc((size_t)s->stages.n_ranks, sizeof *seconds);
+
+    CS_CHECK(seconds != NULL, CS_ERR_NOMEM, "no memory for %d ranks",
+             s->stages.n_ranks);
+    for (int32_t i = 0; i < graph->n_params; i++) {
+        const cs_param *const p = &graph->params[i];
+
+        for (int32_t k = 0; k < s->stages.n_stages && p->is_trainable; k++) {
+            if (s->stages.stages[k].module == p->module &&
+                p->layer >= s->layer_range[2 * k] &&
+                p->layer < s->layer_range[2 * k + 1]) {
+                seconds[s->stages.stages[k].rank] +=
+                    (double)cs_shape_count(&p->shape) * per_element;
+            }
+        }
+    }
+    s->optimizer_s = seconds;
+    return CS_OK;
+}
+
+/* How many cores a replica has. With more replicas than cores each has a
+ * share of one: everything takes longer. */
+static int32_t share_cores(int32_t n_cores, int32_t dp, int64_t n_costs,
+                           cs_stage_cost *cost)
+{
+    if (n_cores <= 0 || n_cores >= dp) {
+        return n_cores / dp;
+    }
+    const double slower = (double)dp / n_cores;
+
+    for (int64_t i = 0; i < n_costs; i++) {
+        cost[i].forward_s *= slower;
+        cost[i].backward_input_s *= slower;
+        cost[i].backward_weight_s *= slower;
+    }
+    return 1;
+}
+
+static cs_status simulate(const cs_plan *plan, const cs_graph *graph,
+                          const cs_schedule *schedule, int32_t n_cores,
+                          simulation *s, cs_sim_result *out)
+{
+    CS_TRY(price_step_end(plan, graph, s));
+    const cs_sim_input input = {
+        .graph = &s->stages,
+        .schedule = schedule,
+        .cost = s->cost,
+        .edge_bytes = s->edge_bytes,
+        .link_bytes_per_s = LINK_BYTES_PER_S,
+        .link_latency_s = LINK_LATENCY_S,
+        .optimizer_s = s->optimizer_s,
+        .n_cores =
+            share_cores(n_cores, plan->dp,
+                        (int64_t)s->stages.n_stages * schedule->n_microbatches,
+                        s->cost),
+    };
+    CS_TRY(cs_sim_run(&input, out));
+    return CS_OK;
+}
+
+cs_status cs_plan_simulate(const cs_plan *plan, const cs_graph *graph,
+                           const cs_cost_table *costs, const cs_work *work,
+                           const cs_schedule *schedule, int32_t n_cores,
+                           cs_sim_result *out)
+{
+    simulation s = {0};
+    cs_status st = CS_OK;
+
+    CS_TRY_GOTO(done,
+                cs_plan_stage_graph(plan, graph, &s.stages, &s.layer_range));
+    if (schedule == NULL) {
+        CS_TRY_GOTO(done, cs_schedule_create(&s.stages, plan->schedule,
+                                             plan->n_microbatches, true,
+                                             &s.schedule));
+        schedule = s.schedule;
+    }
+    CS_TRY_GOTO(done, cs_plan_costs(plan, graph, costs, work,
+                                    schedule->n_microbatches, &s.cost,
+                                    &s.edge_bytes));
+    CS_TRY_GOTO(done, simulate(plan, graph, schedule, n_cores, &s, out));
+done:
+    end_simulation(&s);
+    return st;
+}
+
+/* --- prediction ------------------------------------------------------- */
 
 /* The same typical work in every microbatch. */
 static cs_status repeat_work(const cs_plan_input *input, int32_t n,
@@ -65,107 +157,44 @@ static cs_status repeat_work(const cs_plan_input *input, int32_t n,
     return CS_OK;
 }
 
-/* Update and, over replicas, reduction of what each rank trains. */
-static cs_status price_step_end(const cs_plan_input *input, const cs_plan *plan,
-                                const prediction *p, double **out)
+/* What each stage computes; not how long that takes on shared cores. */
+static void note_stages(const cs_plan_input *input, cs_plan *plan)
 {
-    const double dp = plan->dp;
-    const double per_element =
-        OPTIMIZER_BYTES / MEMORY_BYTES_PER_S +
-        2.0 * (dp - 1.0) / dp * GRADIENT_BYTES / LINK_BYTES_PER_S;
-    double *const seconds =
-        csi_calloc((size_t)p->stages.n_ranks, sizeof *seconds);
+    for (int32_t m = 0; m < plan->n_modules; m++) {
+        cs_plan_module *const module = &plan->modules[m];
 
-    CS_CHECK(seconds != NULL, CS_ERR_NOMEM, "no memory for %d ranks",
-             p->stages.n_ranks);
-    for (int32_t i = 0; i < input->graph->n_params; i++) {
-        const cs_param *const q = &input->graph->params[i];
+        for (int32_t s = 0; s < module->pp; s++) {
+            const int32_t first = module->cuts[s];
+            const int32_t last = s + 1 < module->pp
+                                     ? module->cuts[s + 1]
+                                     : input->graph->modules[m].n_layers;
+            const cs_range_cost c =
+                cs_cost_range(input->costs, input->graph, m, first, last,
+                              csi_trainable_upstream(input->graph, m, first),
+                              input->work[m]);
 
-        for (int32_t s = 0; s < p->stages.n_stages && q->is_trainable; s++) {
-            if (p->stages.stages[s].module == q->module &&
-                q->layer >= p->layer_range[2 * s] &&
-                q->layer < p->layer_range[2 * s + 1]) {
-                seconds[p->stages.stages[s].rank] +=
-                    (double)cs_shape_count(&q->shape) * per_element;
-            }
+            module->stage_s[s] =
+                c.forward_s + c.backward_input_s + c.backward_weight_s;
         }
     }
-    *out = seconds;
-    return CS_OK;
-}
-
-/* More replicas than cores: each replica has a share of one. */
-static void share_cores(const cs_plan_input *input, const cs_plan *plan,
-                        const prediction *p, cs_sim_input *sim)
-{
-    if (input->n_cores <= 0) {
-        return;
-    }
-    sim->n_cores = input->n_cores / plan->dp;
-    if (sim->n_cores > 0) {
-        return;
-    }
-    sim->n_cores = 1;
-    const double slower = (double)plan->dp / input->n_cores;
-
-    for (int64_t i = 0; i < (int64_t)p->stages.n_stages * plan->n_microbatches;
-         i++) {
-        p->cost[i].forward_s *= slower;
-        p->cost[i].backward_input_s *= slower;
-        p->cost[i].backward_weight_s *= slower;
-    }
-}
-
-/* Before cores are shared: what a stage computes, not how long it takes. */
-static void note_stages(const prediction *p, cs_plan *plan)
-{
-    for (int32_t s = 0; s < p->stages.n_stages; s++) {
-        const cs_stage_cost *const c = &p->cost[s * plan->n_microbatches];
-        const cs_stage *const stage = &p->stages.stages[s];
-
-        plan->modules[stage->module].stage_s[stage->position] =
-            c->forward_s + c->backward_input_s + c->backward_weight_s;
-    }
-}
-
-static cs_status predict(const cs_plan_input *input, cs_plan *plan,
-                         prediction *p)
-{
-    const int32_t n = plan->n_microbatches;
-
-    CS_TRY(cs_plan_stage_graph(plan, input->graph, &p->stages,
-                               &p->layer_range));
-    CS_TRY(cs_schedule_create(&p->stages, plan->schedule, n, true,
-                              &p->schedule));
-    CS_TRY(repeat_work(input, n, &p->work));
-    CS_TRY(cs_plan_costs(plan, input->graph, input->costs, p->work, n, &p->cost,
-                         &p->edge_bytes));
-    CS_TRY(price_step_end(input, plan, p, &p->optimizer_s));
-    note_stages(p, plan);
-
-    cs_sim_input sim = {
-        .graph = &p->stages,
-        .schedule = p->schedule,
-        .cost = p->cost,
-        .edge_bytes = p->edge_bytes,
-        .link_bytes_per_s = LINK_BYTES_PER_S,
-        .link_latency_s = LINK_LATENCY_S,
-        .optimizer_s = p->optimizer_s,
-    };
-    share_cores(input, plan, p, &sim);
-    CS_TRY(cs_sim_run(&sim, &p->result));
-    plan->predicted_step_s = p->result.step_s;
-    plan->predicted_bubble = p->result.bubble;
-    return CS_OK;
 }
 
 cs_status csi_plan_predict(const cs_plan_input *input, cs_plan *plan)
 {
-    prediction p = {0};
-    const cs_status st = predict(input, plan, &p);
+    cs_work *work = NULL;
+    cs_sim_result result = {0};
 
-    end_prediction(&p);
-    return st;
+    note_stages(input, plan);
+    CS_TRY(repeat_work(input, plan->n_microbatches, &work));
+    const cs_status st = cs_plan_simulate(plan, input->graph, input->costs,
+                                          work, NULL, input->n_cores, &result);
+
+    csi_free(work);
+    CS_TRY(st);
+    plan->predicted_step_s = result.step_s;
+    plan->predicted_bubble = result.bubble;
+    cs_sim_result_fini(&result);
+    return CS_OK;
 }
 
 cs_status csi_plan_choose_schedule(const cs_plan_input *input, cs_plan *plan)
