@@ -15,6 +15,12 @@
  * with cs_keep what its consumers will want; wanting more is an INTERNAL error
  * at record time, never a stale read.
  *
+ * Readers. A value may be read by several ops, with two exceptions that keep
+ * backward free of copies: q, k, v, gates, gated values and the head's input
+ * have one reader; and where a sum has a trunk and a branch (add: a and b;
+ * norm: x and r), the branch is read by the sum alone and is made after all
+ * other readers of the trunk.
+ *
  * Gradients of weights accumulate; biases, norms, embeddings and the head do
  * so in the input half, products in the weight half.
  *

@@ -24,6 +24,17 @@ static cs_status grad_buffer(cs_tape *tape, cs_value *x, bool *accumulate)
     return CS_OK;
 }
 
+/* The same for ops whose backward overwrites: a second reader's share would
+ * be lost. */
+static cs_status only_grad_buffer(cs_tape *tape, cs_value *x, const char *what)
+{
+    bool accumulate = false;
+
+    CS_CHECK(x->grad == NULL, CS_ERR_INTERNAL,
+             "backward: %s may have one reader, it has more", what);
+    return grad_buffer(tape, x, &accumulate);
+}
+
 /* x.grad (+)= the gradient in `grad`, a buffer of x's size. Shares the buffer
  * where that is safe. */
 static cs_status pass_grad(cs_tape *tape, cs_value *x, void *grad,
@@ -161,15 +172,14 @@ static cs_status backward_rope(cs_tape *tape, csi_record *record)
 
 static cs_status backward_attention(cs_tape *tape, csi_record *record)
 {
-    bool accumulate = false;
     cs_attention_backward_args args = {
         .forward = record->u.attention,
         .do_THK = record->y->grad,
     };
 
-    CS_TRY(grad_buffer(tape, record->x, &accumulate));
-    CS_TRY(grad_buffer(tape, record->r, &accumulate));
-    CS_TRY(grad_buffer(tape, record->v, &accumulate));
+    CS_TRY(only_grad_buffer(tape, record->x, "q"));
+    CS_TRY(only_grad_buffer(tape, record->r, "k"));
+    CS_TRY(only_grad_buffer(tape, record->v, "v"));
     args.dq_THK = record->x->grad;
     args.dk_TGK = record->r->grad;
     args.dv_TGK = record->v->grad;
@@ -178,7 +188,6 @@ static cs_status backward_attention(cs_tape *tape, csi_record *record)
 
 static cs_status backward_gated(cs_tape *tape, csi_record *record)
 {
-    bool accumulate = false;
     cs_gated_args args = {
         .dtype = tape->dtype,
         .count = cs_tensor_count(&record->y->t),
@@ -188,8 +197,8 @@ static cs_status backward_gated(cs_tape *tape, csi_record *record)
         .dy = record->y->grad,
     };
 
-    CS_TRY(grad_buffer(tape, record->x, &accumulate));
-    CS_TRY(grad_buffer(tape, record->r, &accumulate));
+    CS_TRY(only_grad_buffer(tape, record->x, "a gate"));
+    CS_TRY(only_grad_buffer(tape, record->r, "a gated value"));
     args.dgate = record->x->grad;
     args.dup = record->r->grad;
     return cs_op_gated_backward(tape->backend, &args);
@@ -268,10 +277,9 @@ static cs_status backward_loss(cs_tape *tape, csi_record *record)
         .scale = record->u.loss.scale,
         .dw_VI = record->w.grad,
     };
-    bool accumulate = false;
 
     if (record->x->needs_grad) {
-        CS_TRY(grad_buffer(tape, record->x, &accumulate));
+        CS_TRY(only_grad_buffer(tape, record->x, "the head's input"));
         args.dx_TI = record->x->grad;
     }
     return cs_op_head_loss_backward(tape->backend, &args);
