@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * One rank: set-up, the loop over steps, the end. Every collective phase ends
- * in an agreement, so that a rank that fails alone stops all of them with its
- * sentence.
+ * One rank: set-up, the loop over steps, the end. A rank that fails alone
+ * returns; whoever runs the ranks then ends every wait of the others, and its
+ * sentence becomes the run's.
  */
 #include "cornstarch/log.h"
 
@@ -328,7 +328,8 @@ cs_status csi_rank_main(cs_comm *world, void *run)
     cs_status st = CS_OK;
     const cs_config *c = r.run->config;
 
-    CS_TRY_GOTO(done, cs_comm_agree(world, create_rank(&r)));
+    CS_TRY_GOTO(done, create_rank(&r));
+    CS_TRY_GOTO(done, cs_comm_barrier(world));
     world->timeout_s = c->parallel.action_timeout_s;
     r.pipeline->timeout_s = c->parallel.action_timeout_s;
     r.replicas->timeout_s = c->parallel.action_timeout_s;
