@@ -44,7 +44,7 @@ static cs_status sort_media(const cs_prompt_input *input, maker *m)
     return CS_OK;
 }
 
-/* "<image>\n<audio>\nWhat is it?": what the words do not place comes first. */
+/* "<image><audio>\nWhat is it?": what the words do not place comes first. */
 static cs_status write_text(const cs_prompt_input *input, maker *m)
 {
     const char *const words = input->text != NULL ? input->text : "";
@@ -54,14 +54,11 @@ static cs_status write_text(const cs_prompt_input *input, maker *m)
         const int32_t n = csi_chat_count(&m->format, i, words, n_words);
 
         for (int32_t k = n; k < m->media[i].n_paths; k++) {
-            csi_str_add(&m->text, m->text.length > 0 ? "\n" : "");
             csi_str_add(&m->text, m->format.modality[i].placeholder);
         }
     }
-    if (n_words > 0) {
-        csi_str_add(&m->text, m->text.length > 0 ? "\n" : "");
-        csi_str_add(&m->text, words);
-    }
+    csi_str_add(&m->text, m->text.length > 0 && n_words > 0 ? "\n" : "");
+    csi_str_add(&m->text, words);
     return csi_str_check(&m->text);
 }
 

@@ -190,7 +190,7 @@ static void a_prompt_is_the_beginning_of_a_training_sample(void **state)
 {
     static const char DATA[] =
         "[{\"image\": \"a.png\", \"audio\": \"b.wav\", \"conversations\": ["
-        "{\"from\": \"human\", \"value\": \"<image>\\n<audio>\\nWhat?\"},"
+        "{\"from\": \"human\", \"value\": \"<image><audio>\\nWhat?\"},"
         "{\"from\": \"gpt\", \"value\": \"ok\"}]}]";
     world w;
     cs_dataset *dataset = NULL;
@@ -227,7 +227,7 @@ static void a_prompt_is_the_beginning_of_a_training_sample(void **state)
         assert_int_equal(prompt.runs[r].llm_rows, view->runs[r].llm_rows);
     }
     assert_string_equal(prompt.run_path[1], image);
-    assert_string_equal(prompt.run_path[3], audio);
+    assert_string_equal(prompt.run_path[2], audio);
     assert_null(prompt.run_path[0]);
     cs_prompt_fini(&prompt);
     cs_dataset_destroy(&dataset);
