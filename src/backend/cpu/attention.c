@@ -17,7 +17,7 @@
 /* Buffers of one thread. */
 typedef struct worker {
     csi_meeting *met; /* [n_k_blocks] */
-    float *q;         /* [BLOCK / nr][head][nr] */
+    float *q;         /* [BLOCK / nr][words][nr] */
     float *s;         /* [BLOCK][BLOCK_STRIDE] */
     float *o;         /* [BLOCK + ROOM][width] */
 } worker;
@@ -26,14 +26,14 @@ typedef struct forward {
     csi_attention t;
     int64_t n_q_blocks, n_k_blocks;
     int32_t n_threads;
-    float *k; /* [kv_heads][n_k_blocks][BLOCK + ROOM lanes of mr][head] */
+    float *k; /* [kv_heads][n_k_blocks][BLOCK + ROOM lanes of mr][words] */
     float *v; /* [kv_heads][n_k_blocks][width / nr][BLOCK][nr] */
     worker *workers;
 } forward;
 
 static size_t k_floats(const csi_attention *t)
 {
-    return (size_t)(CSI_CPU_BLOCK + CSI_CPU_ROOM) * (size_t)t->head;
+    return (size_t)(CSI_CPU_BLOCK + CSI_CPU_ROOM) * (size_t)t->words;
 }
 
 static size_t v_floats(const csi_attention *t)
@@ -55,7 +55,7 @@ static size_t lay_out(forward *f, char *base)
     for (int32_t i = 0; i < f->n_threads; i++) {
         const worker w = {
             .met = csi_cpu_carve(&c, (size_t)f->n_k_blocks * sizeof *w.met),
-            .q = csi_cpu_carve(&c, block * (size_t)t->head * sizeof(float)),
+            .q = csi_cpu_carve(&c, block * (size_t)t->words * sizeof(float)),
             .s = csi_cpu_carve(&c, (block + CSI_CPU_ROOM) *
                                        CSI_CPU_BLOCK_STRIDE * sizeof(float)),
             .o = csi_cpu_carve(&c, (block + CSI_CPU_ROOM) * (size_t)t->width *

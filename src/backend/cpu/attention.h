@@ -36,8 +36,10 @@ typedef struct csi_attention {
     const cs_attention_args *a;
     const csi_cpu_kernels *kernels;
     const csi_gemm_kernels *gemm;
+    const csi_gemm_kernels *dots; /* products over the head */
     bool is_bf16;
     int64_t head;  /* head_dim */
+    int64_t words; /* of it when packed for dots */
     int64_t width; /* head_dim in whole panels */
     int64_t group; /* query heads per key/value head */
     int64_t mr, nr;
@@ -103,8 +105,8 @@ static inline csi_operand csi_cpu_head_operand(const csi_attention *t,
     };
 }
 
-/* Packs rows of one block: `step` lanes per panel, the head as depth. Floats
- * written: CSI_CPU_BLOCK + CSI_CPU_ROOM lanes at most, times head. */
+/* Packs rows of one block for dots: `step` lanes per panel, the head as depth.
+ * Floats written: CSI_CPU_BLOCK + CSI_CPU_ROOM lanes at most, times words. */
 void csi_cpu_pack_rows(const csi_attention *t, const csi_operand *x,
                        int64_t rows, int64_t block, int64_t step, float *to);
 /* Packs one block with the head as lanes: [width / nr][CSI_CPU_BLOCK][nr]. */

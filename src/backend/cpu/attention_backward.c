@@ -16,11 +16,11 @@
 /* Buffers of one piece of work; sums are f32, [k_rows][width]. */
 typedef struct worker {
     csi_meeting *met;
-    float *k_lanes;  /* [blocks][BLOCK + ROOM lanes of mr][head] */
+    float *k_lanes;  /* [blocks][BLOCK + ROOM lanes of mr][words] */
     float *v_lanes;  /* the same of v */
     float *k_head;   /* [blocks][width / nr][BLOCK][nr] */
     float *dk, *dv;  /* [k_rows][width] */
-    float *q_lanes;  /* [BLOCK / nr][head][nr] */
+    float *q_lanes;  /* [BLOCK / nr][words][nr] */
     float *do_lanes; /* the same of do */
     float *q_head;   /* [width / nr][BLOCK][nr] */
     float *do_head;  /* the same of do */
@@ -39,7 +39,7 @@ typedef struct backward {
 
 static size_t lane_floats(const csi_attention *t)
 {
-    return (size_t)(CSI_CPU_BLOCK + CSI_CPU_ROOM) * (size_t)t->head;
+    return (size_t)(CSI_CPU_BLOCK + CSI_CPU_ROOM) * (size_t)t->words;
 }
 
 static size_t head_floats(const csi_attention *t)

@@ -26,14 +26,20 @@ bool csi_cpu_attention_fits(const cs_attention_args *a)
 void csi_cpu_attention_init(csi_attention *t, cs_backend *backend,
                             const cs_attention_args *a)
 {
-    const csi_cpu_kernels *kernels = csi_cpu_state_of(backend)->kernels;
+    const csi_cpu_state *state = csi_cpu_state_of(backend);
+    const csi_cpu_kernels *kernels = state->kernels;
+    const bool is_bf16 = a->dtype == CS_BF16;
+    const csi_gemm_kernels *dots =
+        is_bf16 && state->bf16_gemm != NULL ? state->bf16_gemm : &kernels->gemm;
 
     *t = (csi_attention){
         .a = a,
         .kernels = kernels,
         .gemm = &kernels->gemm,
-        .is_bf16 = a->dtype == CS_BF16,
+        .dots = dots,
+        .is_bf16 = is_bf16,
         .head = a->head_dim,
+        .words = a->head_dim / dots->pair,
         .width = csi_round_up(a->head_dim, kernels->gemm.nr),
         .group = a->heads / a->kv_heads,
         .mr = kernels->gemm.mr,
@@ -170,7 +176,7 @@ void csi_cpu_pack_rows(const csi_attention *t, const csi_operand *x,
                          .panels = (CSI_CPU_BLOCK + step - 1) / step,
                          .n = t->head};
 
-    t->gemm->pack(to, (int32_t)step, x, &box);
+    t->dots->pack(to, (int32_t)step, x, &box);
 }
 
 void csi_cpu_pack_head(const csi_attention *t, const csi_operand *x,
@@ -197,16 +203,16 @@ void csi_cpu_tiles_scores(const csi_attention *t, const csi_meeting *m,
     for (int64_t i = 0; i < keys; i += t->mr) {
         for (int64_t j = 0; j < CSI_CPU_BLOCK; j += t->nr) {
             const uint64_t lanes = ((1ULL << t->nr) - 1ULL) << j;
-            const csi_tile tile = {.k = t->head,
-                                   .a = of_keys + i * t->head,
+            const csi_tile tile = {.k = t->words,
+                                   .a = of_keys + i * t->words,
                                    .a_step = t->mr,
-                                   .b = of_queries + j * t->head,
+                                   .b = of_queries + j * t->words,
                                    .c = s + i * CSI_CPU_BLOCK_STRIDE + j,
                                    .ldc = CSI_CPU_BLOCK_STRIDE,
                                    .rows = csi_min_i64(t->mr, keys - i)};
 
             if ((m->any[i / t->mr] & lanes) != 0) {
-                t->gemm->tile(&tile);
+                t->dots->tile(&tile);
             }
         }
     }

@@ -3,8 +3,8 @@
 #define CS_CPU_VEC_AVX2_H
 /*
  * Eight f32 lanes. The same names as vec_avx512.h, so that kernel sources are
- * written once. Tails go through a small buffer: masked stores are slow on
- * some CPUs and do not exist for 16-bit elements. Needs AVX2 and FMA.
+ * written once. Tails are masked, those of 16-bit elements go through a small
+ * buffer. Needs AVX2 and FMA.
  */
 #include <immintrin.h>
 #include <stdbool.h>
@@ -36,17 +36,19 @@ CSI_INLINE void v_store(float *p, vf x)
 {
     _mm256_storeu_ps(p, x);
 }
+/* All bits set in the first n lanes. */
+CSI_INLINE vi vi_first(int n)
+{
+    return _mm256_cmpgt_epi32(_mm256_set1_epi32(n),
+                              _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7));
+}
 CSI_INLINE vf v_load_n(const float *p, int n)
 {
-    float lanes[VW] = {0};
-    memcpy(lanes, p, (size_t)n * sizeof *p);
-    return v_load(lanes);
+    return _mm256_maskload_ps(p, vi_first(n));
 }
 CSI_INLINE void v_store_n(float *p, vf x, int n)
 {
-    float lanes[VW];
-    v_store(lanes, x);
-    memcpy(p, lanes, (size_t)n * sizeof *p);
+    _mm256_maskstore_ps(p, vi_first(n), x);
 }
 
 CSI_INLINE vf v_load_bf16(const uint16_t *p)
