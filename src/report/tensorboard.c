@@ -129,9 +129,10 @@ static cs_status read_host(char out[HOST_BYTES])
         csi_file_read("/proc/sys/kernel/hostname", HOST_BYTES, &text, &n_bytes);
     size_t n = 0;
 
-    CS_CHECK(st != CS_ERR_NOMEM, CS_ERR_NOMEM, "tensorboard: host name");
-    if (st != CS_OK) {
+    if (st == CS_ERR_IO || st == CS_ERR_FORMAT) {
         cs_error_clear();
+    } else {
+        CS_TRY(st);
     }
     for (size_t i = 0; i < n_bytes && n < HOST_BYTES - 1; i++) {
         const char c = text[i];
