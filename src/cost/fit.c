@@ -225,9 +225,13 @@ static int32_t find_measured(const cs_cost_table *t, const cs_graph *graph,
     return -1;
 }
 
-static bool is_amount(double x)
+/* Bounds keep sums and products of amounts finite. */
+#define MAX_COUNT   1e18
+#define MAX_SECONDS 1e6
+
+static bool is_amount(double x, double most)
 {
-    return isfinite(x) && x >= 0.0;
+    return x >= 0.0 && x <= most;
 }
 
 static cs_status check_sample(const cs_graph *graph, const cs_cost_sample *s,
@@ -240,16 +244,22 @@ static cs_status check_sample(const cs_graph *graph, const cs_cost_sample *s,
              CS_ERR_ARG, "cost sample %d: %s has %d layers, got layer %d",
              index, graph->modules[s->module].name,
              graph->modules[s->module].n_layers, s->layer);
-    CS_CHECK(isfinite(s->rows) && s->rows >= 1.0, CS_ERR_ARG,
-             "cost sample %d: wanted at least one row, got %g", index, s->rows);
-    CS_CHECK(is_amount(s->pairs) && is_amount(s->forward_s) &&
-                 is_amount(s->backward_input_s) &&
-                 is_amount(s->backward_weight_s) && is_amount(s->saved_bytes) &&
-                 is_amount(s->spread),
+    CS_CHECK(s->rows >= 1.0 && s->rows <= MAX_COUNT, CS_ERR_ARG,
+             "cost sample %d: rows wanted 1..%g, got %g", index, MAX_COUNT,
+             s->rows);
+    CS_CHECK(is_amount(s->forward_s, MAX_SECONDS) &&
+                 is_amount(s->backward_input_s, MAX_SECONDS) &&
+                 is_amount(s->backward_weight_s, MAX_SECONDS),
+             CS_ERR_ARG, "cost sample %d: times wanted 0..%g s, got %g, %g, %g",
+             index, MAX_SECONDS, s->forward_s, s->backward_input_s,
+             s->backward_weight_s);
+    CS_CHECK(is_amount(s->pairs, MAX_COUNT) &&
+                 is_amount(s->saved_bytes, MAX_COUNT) &&
+                 is_amount(s->spread, MAX_COUNT),
              CS_ERR_ARG,
-             "cost sample %d: pairs, times, bytes and spread must be finite "
-             "and not negative",
-             index);
+             "cost sample %d: pairs, bytes and spread wanted 0..%g, got %g, "
+             "%g, %g",
+             index, MAX_COUNT, s->pairs, s->saved_bytes, s->spread);
     return CS_OK;
 }
 

@@ -562,6 +562,23 @@ static void bad_profiles_are_refused(void **state)
     cs_graph_destroy(&g);
 }
 
+static void the_fuzzers_seeds_are_what_their_names_say(void **state)
+{
+    cs_graph *g = build(CST_CAPTION_MODEL);
+    cs_cost_table *t = NULL;
+
+    (void)state;
+    assert_ok(cs_cost_load(cst_source_path("fuzz/corpus/plan/profile.json"), g,
+                           &t));
+    assert_line(&t->layer[1][2].forward, 1e-5, 1e-6, 0.0);
+    cs_cost_destroy(&t);
+    assert_fails(cs_cost_load(cst_source_path("fuzz/corpus/plan/"
+                                              "profile_short.json"),
+                              g, &t),
+                 CS_ERR_FORMAT, "nothing measured for vision layer 1");
+    cs_graph_destroy(&g);
+}
+
 /* --- torture ---------------------------------------------------------- */
 
 typedef struct torture_case {
@@ -625,6 +642,7 @@ int main(void)
         CST_TEST(a_profile_is_read_as_it_was_written),
         CST_TEST(an_estimate_is_no_profile),
         CST_TEST(bad_profiles_are_refused),
+        CST_TEST(the_fuzzers_seeds_are_what_their_names_say),
         CST_TEST(every_allocation_and_file_call_may_fail),
     };
 

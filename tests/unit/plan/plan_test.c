@@ -1,0 +1,678 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Plans: stage graphs and their flags, cuts against brute force, what the
+ * planner and the recipe choose, what is refused.
+ */
+#include "cornstarch/plan.h"
+
+#include "base/alloc.h"
+#include "base/rng.h"
+
+#include "internal.h"
+#include "planning.h"
+#include "support/test.h"
+
+#include <math.h>
+#include <string.h>
+
+/* --- stage graphs ----------------------------------------------------- */
+
+static void assert_stage(const cs_stage *s, int32_t module, int32_t position,
+                         int32_t rank, bool input_half, bool weight_half)
+{
+    assert_int_equal(s->module, module);
+    assert_int_equal(s->position, position);
+    assert_int_equal(s->rank, rank);
+    assert_int_equal(s->has_backward_input, input_half);
+    assert_int_equal(s->has_backward_weight, weight_half);
+}
+
+static void all_trainable_stages_have_both_halves(void **state)
+{
+    planning p = begin(CST_CAPTION_MODEL,
+                       "  plan: manual\n  modules: {vision: {pp: 2}, "
+                       "language_model: {pp: 3, cuts: [0, 2, 4]}}\n",
+                       5);
+    cs_plan *plan = create(&p);
+    cs_stage_graph g = {0};
+    int32_t *range = NULL;
+
+    (void)state;
+    assert_ok(cs_plan_stage_graph(plan, p.graph, &g, &range));
+    assert_ok(cs_stage_graph_check(&g));
+    assert_int_equal(g.n_stages, 5);
+    assert_int_equal(g.n_ranks, 5);
+    assert_stage(&g.stages[0], 0, 0, 0, true, true);
+    assert_stage(&g.stages[1], 0, 1, 1, true, true);
+    assert_stage(&g.stages[2], 1, 0, 2, true, true);
+    assert_stage(&g.stages[3], 1, 1, 3, true, true);
+    /* the head alone: no product with a half of its own */
+    assert_stage(&g.stages[4], 1, 2, 4, true, false);
+    assert_int_equal(range[0], 0);
+    assert_int_equal(range[3], CST_VISION_LAYERS);
+    assert_int_equal(range[4], 0);
+    assert_int_equal(range[5], 2);
+    assert_int_equal(range[8], 4);
+    assert_int_equal(range[9], CST_LLAMA_LAYERS);
+    assert_int_equal(g.n_edges, 4);
+    for (int32_t e = 0; e < g.n_edges; e++) {
+        assert_true(g.edges[e].has_gradient);
+        assert_int_equal(g.edges[e].n_slots, 2);
+    }
+    csi_free(range);
+    cs_stage_graph_fini(&g);
+    end(&p, &plan);
+}
+
+static const cs_edge *find_edge(const cs_stage_graph *g, int32_t from,
+                                int32_t to)
+{
+    for (int32_t e = 0; e < g->n_edges; e++) {
+        if (g->edges[e].from == from && g->edges[e].to == to) {
+            return &g->edges[e];
+        }
+    }
+    fail_msg("no edge from stage %d to %d", from, to);
+    return NULL;
+}
+
+static void frozen_parts_have_no_backward_of_their_own(void **state)
+{
+    planning p =
+        begin(CST_LISTEN_MODEL,
+              "  plan: manual\n  modules: {vision: {pp: 2, cuts: [0, 6]}, "
+              "audio: {pp: 2, cuts: [0, 3]}, "
+              "language_model: {pp: 2, cuts: [0, 3]}}\n",
+              6);
+    cs_plan *plan = create(&p);
+    cs_stage_graph g = {0};
+    int32_t *range = NULL;
+
+    (void)state;
+    assert_ok(cs_plan_stage_graph(plan, p.graph, &g, &range));
+    assert_ok(cs_stage_graph_check(&g));
+    assert_stage(&g.stages[0], 0, 0, 0, false, false); /* frozen encoder */
+    assert_stage(&g.stages[1], 0, 1, 1, true, true);   /* its projector */
+    assert_stage(&g.stages[2], 1, 0, 2, true, true);
+    assert_stage(&g.stages[3], 1, 1, 3, true, true);
+    assert_stage(&g.stages[4], 2, 0, 4, true, false); /* frozen, but between */
+    assert_stage(&g.stages[5], 2, 1, 5, true, false);
+    assert_int_equal(g.n_edges, 5);
+    assert_false(find_edge(&g, 0, 1)->has_gradient);
+    assert_int_equal(find_edge(&g, 0, 1)->n_slots, 4);
+    assert_true(find_edge(&g, 1, 4)->has_gradient);
+    assert_true(find_edge(&g, 3, 4)->has_gradient);
+    assert_true(find_edge(&g, 4, 5)->has_gradient);
+    csi_free(range);
+    cs_stage_graph_fini(&g);
+    end(&p, &plan);
+}
+
+static void nothing_trainable_below_means_no_backward(void **state)
+{
+    planning p =
+        begin("  encoders:\n    vision: {config: " CST_VISION_CONFIG
+              ", freeze: true, placeholder: \"<image>\", projector: {freeze: "
+              "true}}\n  language_model: {config: " CST_LLAMA_CONFIG
+              ", freeze: [embed, \"layers\\\\.0\"]}\n",
+              "  plan: manual\n  modules: {language_model: {pp: 2, cuts: [0, "
+              "2]}}\n",
+              3);
+    cs_plan *plan = create(&p);
+    cs_stage_graph g = {0};
+    int32_t *range = NULL;
+
+    (void)state;
+    assert_ok(cs_plan_stage_graph(plan, p.graph, &g, &range));
+    assert_stage(&g.stages[0], 0, 0, 0, false, false);
+    assert_stage(&g.stages[1], 1, 0, 1, false, false);
+    assert_stage(&g.stages[2], 1, 1, 2, true, true);
+    assert_false(find_edge(&g, 1, 2)->has_gradient);
+    csi_free(range);
+    cs_stage_graph_fini(&g);
+    end(&p, &plan);
+}
+
+/* --- costs ------------------------------------------------------------ */
+
+static void stage_costs_add_up_and_edges_carry_rows(void **state)
+{
+    planning p =
+        begin(CST_LISTEN_MODEL,
+              "  plan: manual\n  modules: {vision: {pp: 3, cuts: [0, 5, 6]}}\n",
+              5);
+    cs_plan *plan = create(&p);
+    const cs_work work[] = {{64, 640, 32}, {80, 800, 40}, {50, 1000, 0},
+                            {0, 0, 0},     {20, 100, 10}, {70, 900, 0}};
+    cs_stage_cost *cost = NULL;
+    double *bytes = NULL;
+
+    (void)state;
+    assert_ok(cs_plan_costs(plan, p.graph, p.costs, work, 2, &cost, &bytes));
+    for (int32_t mb = 0; mb < 2; mb++) {
+        const cs_range_cost vision =
+            cs_cost_range(p.costs, p.graph, 0, 0, CST_VISION_LAYERS, false,
+                          work[3 * mb]);
+        double forward = 0.0;
+        double input_half = 0.0;
+
+        for (int32_t s = 0; s < 3; s++) {
+            forward += cost[2 * s + mb].forward_s;
+            input_half += cost[2 * s + mb].backward_input_s;
+        }
+        assert_near(forward, vision.forward_s, 1e-15);
+        assert_near(input_half, vision.backward_input_s, 1e-15);
+    }
+    assert_near(cost[1].forward_s, 0.0, 0.0); /* no picture, no work */
+    assert_true(cost[2 * 4].backward_input_s > 0.0);
+    assert_near(cost[2 * 4].backward_weight_s, 0.0, 0.0); /* frozen model */
+    /* edges: 0-1 hidden rows, 1-2 and 2-4 features, 3-4 audio features */
+    assert_near(bytes[0], 64.0 * 8.0 * 4.0, 0.0);
+    assert_near(bytes[1], 0.0, 0.0);
+    assert_near(bytes[2], 32.0 * 8.0 * 4.0, 0.0);
+    assert_near(bytes[4], 32.0 * 12.0 * 4.0, 0.0);
+    assert_near(bytes[6], 40.0 * 12.0 * 4.0, 0.0);
+    assert_near(bytes[7], 10.0 * 12.0 * 4.0, 0.0);
+    csi_free(cost);
+    csi_free(bytes);
+    end(&p, &plan);
+}
+
+/* --- cutting ---------------------------------------------------------- */
+
+enum {
+    MAX_CHAIN = 9
+};
+
+/* Least dearest stage over all cuts of layers [first, n) into `stages`. */
+static double brute_force(const double *layer_s, int32_t first, int32_t n,
+                          int32_t stages)
+{
+    double best = INFINITY;
+    double sum = 0.0;
+
+    if (stages == 1) {
+        for (int32_t i = first; i < n; i++) {
+            sum += layer_s[i];
+        }
+        return sum;
+    }
+    for (int32_t end = first + 1; end <= n - stages + 1; end++) {
+        sum += layer_s[end - 1];
+        best = fmin(best, fmax(sum, brute_force(layer_s, end, n, stages - 1)));
+    }
+    return best;
+}
+
+static void cuts_are_as_good_as_trying_all(void **state)
+{
+    (void)state;
+    for (uint64_t seed = 0; seed < 300; seed++) {
+        const int32_t n = 1 + (int32_t)csi_rng_below(seed, 0, 0, MAX_CHAIN);
+        double layer_s[MAX_CHAIN];
+        int32_t cuts[MAX_CHAIN];
+        csi_partition partition;
+
+        for (int32_t i = 0; i < n; i++) {
+            layer_s[i] = (double)csi_rng_below(seed, 1, (uint64_t)i, 6);
+        }
+        assert_ok(csi_partition_init(layer_s, n, n + 3, &partition));
+        assert_int_equal(partition.max_stages, n);
+        for (int32_t stages = 1; stages <= n; stages++) {
+            double worst = 0.0;
+
+            csi_partition_cuts(&partition, stages, cuts);
+            assert_int_equal(cuts[0], 0);
+            for (int32_t s = 0; s < stages; s++) {
+                const int32_t end = s + 1 < stages ? cuts[s + 1] : n;
+                double sum = 0.0;
+
+                assert_true(cuts[s] < end);
+                for (int32_t i = cuts[s]; i < end; i++) {
+                    sum += layer_s[i];
+                }
+                worst = fmax(worst, sum);
+            }
+            assert_near(worst, brute_force(layer_s, 0, n, stages), 1e-12);
+            assert_near(partition.worst[stages - 1], worst, 1e-12);
+        }
+        csi_partition_fini(&partition);
+    }
+}
+
+/* Frozen layers below trainable ones cost a third: cuts must show it. */
+static void cuts_know_what_is_frozen(void **state)
+{
+    planning frozen =
+        begin("  language_model: {config: {model_type: llama, hidden_size: 64, "
+              "intermediate_size: 128, num_hidden_layers: 8, "
+              "num_attention_heads: 4, "
+              "vocab_size: 8}, freeze: [embed, \"layers\\\\.[0-5]\\\\.\"]}\n",
+              "  plan: manual\n  modules: {language_model: {pp: 2}}\n", 2);
+    cs_plan *plan = NULL;
+
+    (void)state;
+    frozen.work[0] = (cs_work){.rows = 1000.0, .pairs = 1000.0};
+    plan = create(&frozen);
+    /* six frozen blocks cost 1 each, two trained ones almost 3 each */
+    assert_int_equal(plan->modules[0].cuts[1], 7);
+    end(&frozen, &plan);
+}
+
+/* --- the planner ------------------------------------------------------ */
+
+static void one_rank_is_single(void **state)
+{
+    planning p = begin(CST_LISTEN_MODEL, "  plan: auto\n", 1);
+    cs_plan *plan = create(&p);
+
+    (void)state;
+    assert_int_equal(plan->placement, CS_PLACEMENT_SINGLE);
+    assert_int_equal(plan->dp, 1);
+    assert_int_equal(plan->n_runners_up, 0);
+    for (int32_t m = 0; m < 3; m++) {
+        assert_int_equal(plan->modules[m].pp, 1);
+        assert_int_equal(plan->modules[m].ranks[0], 0);
+    }
+    assert_true(plan->predicted_step_s > 0.0);
+    assert_int_equal(strlen(plan->recipe_hash), 16);
+    end(&p, &plan);
+}
+
+static void the_dear_module_gets_the_ranks(void **state)
+{
+    planning p = begin(CST_LISTEN_MODEL, "  placement: modality_parallel\n", 6);
+    cs_plan *plan = NULL;
+
+    (void)state;
+    p.n_microbatches = 16;
+    p.work[0] = (cs_work){.rows = 4, .pairs = 16, .feature_rows = 4};
+    p.work[1] = (cs_work){.rows = 4, .pairs = 16, .feature_rows = 2};
+    p.work[2] = (cs_work){.rows = 1e6, .pairs = 1e6};
+    plan = create(&p);
+    assert_int_equal(plan->placement, CS_PLACEMENT_MODALITY_PARALLEL);
+    assert_int_equal(plan->modules[0].pp, 1);
+    assert_int_equal(plan->modules[1].pp, 1);
+    assert_int_equal(plan->modules[2].pp, 4);
+    for (int32_t s = 0; s < 4; s++) {
+        assert_int_equal(plan->modules[2].ranks[s], 2 + s);
+    }
+    assert_contains(plan->reason, "language_model is the bottleneck");
+    cs_plan_destroy(&plan);
+
+    p.work[0] = (cs_work){.rows = 1e6, .pairs = 1e6, .feature_rows = 4};
+    p.work[2] = (cs_work){.rows = 4, .pairs = 16};
+    plan = create(&p);
+    assert_true(plan->modules[0].pp >= 3);
+    assert_contains(plan->reason, "vision is the bottleneck");
+    end(&p, &plan);
+}
+
+/* The planner's answer against every division and cut, simulated. */
+static double simulate_manual(const planning *auto_plan, int32_t vision,
+                              int32_t language)
+{
+    char parallel[128];
+
+    assert_ok(csi_format(parallel, sizeof parallel,
+                         "  plan: manual\n  modules: {vision: {pp: %d}, "
+                         "language_model: {pp: %d}}\n",
+                         vision, language));
+    planning p = begin(CST_CAPTION_MODEL, parallel, vision + language);
+
+    p.n_microbatches = auto_plan->n_microbatches;
+    memcpy(p.work, auto_plan->work, sizeof p.work);
+    cs_plan *plan = create(&p);
+    const double step_s = plan->predicted_step_s;
+
+    end(&p, &plan);
+    return step_s;
+}
+
+static void no_division_is_faster_than_the_planners(void **state)
+{
+    (void)state;
+    for (uint64_t seed = 0; seed < 6; seed++) {
+        planning p =
+            begin(CST_CAPTION_MODEL, "  placement: modality_parallel\n", 5);
+        double best = INFINITY;
+
+        p.n_microbatches = 8;
+        p.work[0] =
+            (cs_work){.rows = 10.0 + 4000.0 * csi_rng_uniform(seed, 0, 0),
+                      .pairs = 1e3,
+                      .feature_rows = 50.0};
+        p.work[1] =
+            (cs_work){.rows = 10.0 + 4000.0 * csi_rng_uniform(seed, 0, 1),
+                      .pairs = 1e4};
+        cs_plan *plan = create(&p);
+
+        for (int32_t vision = 1; vision <= 4; vision++) {
+            best = fmin(best, simulate_manual(&p, vision, 5 - vision));
+        }
+        assert_near(plan->predicted_step_s * 1e6, best * 1e6, 1e-9);
+        assert_int_equal(plan->n_runners_up, 3);
+        for (int32_t i = 0; i < 3; i++) {
+            assert_true(plan->runners_up[i].step_s >=
+                        (i == 0 ? plan->predicted_step_s
+                                : plan->runners_up[i - 1].step_s));
+        }
+        assert_contains(plan->runners_up[0].text, "dp 1, vision pp ");
+        end(&p, &plan);
+    }
+}
+
+static void the_same_question_has_the_same_answer(void **state)
+{
+    planning p = begin(CST_LISTEN_MODEL, "  placement: auto\n  zero: 0\n", 8);
+    cs_plan *a = create(&p);
+    cs_plan *b = create(&p);
+    cst_tmpdir dir;
+
+    (void)state;
+    cst_tmpdir_make(&dir);
+    assert_ok(cs_plan_save(a, cst_path(&dir, "a.json")));
+    assert_ok(cs_plan_save(b, cst_path(&dir, "b.json")));
+    char *x = cst_read(cst_path(&dir, "a.json"), NULL);
+    char *y = cst_read(cst_path(&dir, "b.json"), NULL);
+
+    assert_string_equal(x, y);
+    cst_free(x);
+    cst_free(y);
+    cst_tmpdir_remove(&dir);
+    cs_plan_destroy(&b);
+    end(&p, &a);
+}
+
+static void replicas_are_weighed_against_stages(void **state)
+{
+    planning p = begin(CST_CAPTION_MODEL, "  placement: auto\n  zero: 0\n", 4);
+    cs_plan *plan = create(&p);
+
+    (void)state;
+    /* equal microbatches and free memory: four whole replicas never wait */
+    assert_int_equal(plan->dp, 4);
+    assert_int_equal(plan->placement, CS_PLACEMENT_SINGLE);
+    assert_int_equal(plan->n_microbatches, 2);
+    assert_true(plan->n_runners_up >= 3);
+    end(&p, &plan);
+
+    p = begin(CST_CAPTION_MODEL, "  placement: auto\n", 4); /* zero 1 */
+    plan = create(&p);
+    assert_int_equal(plan->dp, 1);
+    end(&p, &plan);
+
+    p = begin(CST_CAPTION_MODEL, "  dp: 2\n  zero: 0\n", 4);
+    plan = create(&p);
+    assert_int_equal(plan->dp, 2);
+    assert_int_equal(plan->placement, CS_PLACEMENT_MODALITY_PARALLEL);
+    assert_int_equal(plan->n_microbatches, 4);
+    end(&p, &plan);
+}
+
+static void the_faster_schedule_is_taken_when_open(void **state)
+{
+    planning p = begin(CST_CAPTION_MODEL, "  schedule: auto\n", 4);
+    planning f = begin(CST_CAPTION_MODEL, "  schedule: 1f1b\n", 4);
+    planning g = begin(CST_CAPTION_MODEL, "  schedule: gpipe\n", 4);
+    cs_plan *open = create(&p);
+    cs_plan *one = create(&f);
+    cs_plan *pipe = create(&g);
+
+    (void)state;
+    assert_int_equal(one->schedule, CS_SCHEDULE_1F1B);
+    assert_int_equal(pipe->schedule, CS_SCHEDULE_GPIPE);
+    assert_near(open->predicted_step_s * 1e6,
+                fmin(one->predicted_step_s, pipe->predicted_step_s) * 1e6,
+                1e-9);
+    assert_int_equal(open->schedule,
+                     pipe->predicted_step_s < one->predicted_step_s
+                         ? CS_SCHEDULE_GPIPE
+                         : CS_SCHEDULE_1F1B);
+    end(&p, &open);
+    end(&f, &one);
+    end(&g, &pipe);
+}
+
+static void fewer_cores_than_ranks_take_longer(void **state)
+{
+    planning p = begin(CST_CAPTION_MODEL, "  dp: 1\n", 4);
+    double step_s[3];
+
+    (void)state;
+    for (int i = 0; i < 3; i++) {
+        p.n_cores = 1 << i;
+        cs_plan *plan = create(&p);
+
+        step_s[i] = plan->predicted_step_s;
+        cs_plan_destroy(&plan);
+    }
+    assert_true(step_s[0] > step_s[1] && step_s[1] > step_s[2]);
+    cs_plan *none = NULL;
+
+    end(&p, &none);
+}
+
+static void many_ranks_are_planned_in_bounded_time(void **state)
+{
+    planning p = begin(
+        "  encoders:\n    vision: {config: {model_type: siglip_vision_model, "
+        "hidden_size: 8, intermediate_size: 8, num_hidden_layers: 60, "
+        "num_attention_heads: 2, image_size: 8, patch_size: 4}, placeholder: "
+        "\"<image>\"}\n    audio: {config: {model_type: whisper, d_model: 8, "
+        "encoder_layers: 60, encoder_attention_heads: 2, encoder_ffn_dim: 8}, "
+        "placeholder: \"<audio>\"}\n  language_model: {config: {model_type: "
+        "llama, hidden_size: 16, intermediate_size: 16, num_hidden_layers: "
+        "100, num_attention_heads: 4, vocab_size: 30}}\n",
+        "  placement: modality_parallel\n", 128);
+    cs_plan *plan = NULL;
+    int32_t n_stages = 0;
+
+    (void)state;
+    p.n_microbatches = 64;
+    plan = create(&p);
+    for (int32_t m = 0; m < 3; m++) {
+        n_stages += plan->modules[m].pp;
+    }
+    assert_int_equal(n_stages, 128);
+    end(&p, &plan);
+}
+
+/* Every plan of every rank count gives schedules that pass the checker. */
+static void every_plan_can_be_scheduled(void **state)
+{
+    static const char *const MODELS[] = {CST_CAPTION_MODEL, CST_LISTEN_MODEL};
+
+    (void)state;
+    for (size_t i = 0; i < 2; i++) {
+        for (int32_t n_ranks = 3; n_ranks <= 12; n_ranks++) {
+            planning p =
+                begin(MODELS[i], "  placement: modality_parallel\n", n_ranks);
+            cs_plan *plan = create(&p);
+            cs_stage_graph g = {0};
+            int32_t *range = NULL;
+
+            assert_ok(cs_plan_check(plan, p.graph));
+            assert_ok(cs_plan_stage_graph(plan, p.graph, &g, &range));
+            for (int32_t mb = 1; mb <= 9; mb += 4) {
+                for (int kind = CS_SCHEDULE_GPIPE; kind <= CS_SCHEDULE_1F1B;
+                     kind++) {
+                    cs_schedule *schedule = NULL;
+
+                    assert_ok(cs_schedule_create(&g, (cs_schedule_kind)kind, mb,
+                                                 true, &schedule));
+                    assert_ok(cs_schedule_check(&g, schedule, true));
+                    cs_schedule_destroy(&schedule);
+                }
+            }
+            csi_free(range);
+            cs_stage_graph_fini(&g);
+            end(&p, &plan);
+        }
+    }
+}
+
+/* --- manual ----------------------------------------------------------- */
+
+static void a_manual_plan_is_what_the_recipe_says(void **state)
+{
+    planning p = begin(CST_CAPTION_MODEL,
+                       "  plan: manual\n  zero: 0\n  modules: {vision: {pp: 2, "
+                       "cuts: [0, 3]}, language_model: {pp: 1}}\n",
+                       6);
+    cs_plan *plan = create(&p);
+
+    (void)state;
+    assert_int_equal(plan->dp, 2);
+    assert_int_equal(plan->n_microbatches, 4);
+    assert_int_equal(plan->modules[0].pp, 2);
+    assert_int_equal(plan->modules[0].cuts[1], 3);
+    assert_int_equal(plan->modules[1].pp, 1);
+    assert_int_equal(plan->modules[1].ranks[0], 2);
+    assert_true(plan->predicted_step_s > 0.0);
+    end(&p, &plan);
+
+    p = begin(CST_CAPTION_MODEL,
+              "  plan: manual\n  modules: {vision: {pp: 1}}\n", 1);
+    plan = create(&p);
+    assert_int_equal(plan->placement, CS_PLACEMENT_SINGLE);
+    end(&p, &plan);
+}
+
+/* --- refusals --------------------------------------------------------- */
+
+static void what_cannot_be_is_refused(void **state)
+{
+    static const struct {
+        const char *parallel;
+        int32_t n_ranks;
+        cs_status status;
+        const char *part;
+    } CASES[] = {
+        {"  placement: modality_parallel\n", 2, CS_ERR_ARG,
+         "wanted 3 to 17 ranks (vision, audio, language_model; dp 1), got 2"},
+        {"  placement: modality_parallel\n", 18, CS_ERR_ARG,
+         "wanted 3 to 17 ranks"},
+        {"  placement: modality_parallel\n  dp: 2\n  zero: 0\n", 4, CS_ERR_ARG,
+         "wanted 6 to 34 ranks"},
+        {"  dp: 3\n  zero: 0\n", 4, CS_ERR_ARG,
+         "parallel.dp: wanted a divisor of 4 ranks, got 3"},
+        {"  dp: 2\n", 6, CS_ERR_UNSUPPORTED,
+         "unsupported: parallel.zero 1 with dp 2: set parallel.zero: 0"},
+        {"  placement: single\n", 2, CS_ERR_UNSUPPORTED,
+         "set parallel.zero: 0"},
+        {"  placement: single\n  dp: 1\n  zero: 0\n", 2, CS_ERR_ARG,
+         "wanted 1 ranks for dp 1, got 2"},
+        {"  plan: manual\n  modules: {vision: {pp: 2}}\n", 3, CS_ERR_ARG,
+         "4 stages and dp 1 want 4 ranks, got 3"},
+        {"  plan: manual\n  modules: {vision: {pp: 2}}\n", 1, CS_ERR_ARG,
+         "4 stages and dp 1 want 4 ranks, got 1"},
+        {"  plan: manual\n  modules: {vision: {pp: 8}}\n", 10, CS_ERR_ARG,
+         "parallel.modules.vision.pp: wanted 1..7 (it has 7 layers), got 8"},
+        {"  plan: manual\n  modules: {vision: {pp: 2, cuts: [0, 7]}}\n", 4,
+         CS_ERR_ARG, "vision: cut 1 wanted 1..6"},
+        {"  plan: manual\n  modules: {vision: {pp: 1}}\n", 6,
+         CS_ERR_UNSUPPORTED, "parallel.zero 1 with dp 2"},
+        {"  plan: manual\n  placement: single\n  modules: {vision: {pp: 2}}\n",
+         1, CS_ERR_ARG, "placement single wants one stage per module"},
+        {"  plan: nowhere/plan.json\n", 3, CS_ERR_IO, "nowhere/plan.json"},
+    };
+
+    (void)state;
+    for (size_t i = 0; i < sizeof CASES / sizeof CASES[0]; i++) {
+        planning p =
+            begin(CST_LISTEN_MODEL, CASES[i].parallel, CASES[i].n_ranks);
+        const cs_plan_input input = input_of(&p);
+        cs_plan *plan = NULL;
+
+        assert_fails(cs_plan_create(&input, &plan), CASES[i].status,
+                     CASES[i].part);
+        assert_null(plan);
+        end(&p, &plan);
+    }
+}
+
+/* --- print ------------------------------------------------------------ */
+
+static void the_table_shows_stages_and_reasons(void **state)
+{
+    planning p = begin(CST_LISTEN_MODEL, "  placement: modality_parallel\n", 5);
+    cs_plan *plan = create(&p);
+    char *text = NULL;
+
+    (void)state;
+    assert_ok(cs_plan_print(plan, p.graph, &text));
+    assert_contains(text, "plan  5 ranks, dp 1, modality_parallel, 1f1b, 8 "
+                          "microbatches per replica");
+    assert_contains(text, "vision");
+    assert_contains(text, "forward, input, weight");
+    assert_contains(text, "why  ");
+    assert_contains(text, "is the bottleneck");
+    assert_contains(text, "next ");
+    assert_contains(text, " %");
+    csi_free(text);
+    end(&p, &plan);
+}
+
+/* --- torture ---------------------------------------------------------- */
+
+static cs_status make_and_print(void *arg)
+{
+    const planning *const p = arg;
+    const cs_plan_input input = input_of(p);
+    cs_plan *plan = NULL;
+    char *text = NULL;
+    cs_status st = CS_OK;
+
+    CS_TRY_GOTO(done, cs_plan_create(&input, &plan));
+    CS_TRY_GOTO(done, cs_plan_print(plan, p->graph, &text));
+done:
+    csi_free(text);
+    cs_plan_destroy(&plan);
+    return st;
+}
+
+static void every_allocation_may_fail(void **state)
+{
+    static const char *const PARALLEL[] = {
+        "  placement: auto\n  zero: 0\n  schedule: auto\n",
+        "  plan: manual\n  modules: {vision: {pp: 2}, audio: {pp: 1}}\n",
+    };
+
+    (void)state;
+    for (size_t i = 0; i < 2; i++) {
+        planning p = begin(CST_LISTEN_MODEL, PARALLEL[i], 4);
+        cs_plan *none = NULL;
+
+        p.n_microbatches = 2;
+        cst_torture(make_and_print, &p);
+        end(&p, &none);
+    }
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        CST_TEST(all_trainable_stages_have_both_halves),
+        CST_TEST(frozen_parts_have_no_backward_of_their_own),
+        CST_TEST(nothing_trainable_below_means_no_backward),
+        CST_TEST(stage_costs_add_up_and_edges_carry_rows),
+        CST_TEST(cuts_are_as_good_as_trying_all),
+        CST_TEST(cuts_know_what_is_frozen),
+        CST_TEST(one_rank_is_single),
+        CST_TEST(the_dear_module_gets_the_ranks),
+        CST_TEST(no_division_is_faster_than_the_planners),
+        CST_TEST(the_same_question_has_the_same_answer),
+        CST_TEST(replicas_are_weighed_against_stages),
+        CST_TEST(the_faster_schedule_is_taken_when_open),
+        CST_TEST(fewer_cores_than_ranks_take_longer),
+        CST_TEST(many_ranks_are_planned_in_bounded_time),
+        CST_TEST(every_plan_can_be_scheduled),
+        CST_TEST(a_manual_plan_is_what_the_recipe_says),
+        CST_TEST(what_cannot_be_is_refused),
+        CST_TEST(the_table_shows_stages_and_reasons),
+        CST_TEST(every_allocation_may_fail),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
