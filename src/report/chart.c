@@ -114,12 +114,13 @@ static void pad_axes(canvas *c)
         y->low = log10(y->low);
         y->high = log10(y->high);
     }
+    const bool from_0 = c->chart->starts_at_0 && !y->is_log && y->low >= 0.0;
+    y->low = from_0 ? 0.0 : y->low;
     double air = (y->high - y->low) * 0.06;
     if (!(air > 0.0)) {
         air = y->low != 0.0 && !y->is_log ? fabs(y->low) * 0.1 : 1.0;
     }
-    const bool from_0 = c->chart->starts_at_0 && !y->is_log && y->low >= 0.0;
-    y->low = from_0 ? 0.0 : y->low - air;
+    y->low -= from_0 ? 0.0 : air;
     y->high += air;
 }
 

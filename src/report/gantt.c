@@ -16,6 +16,7 @@
 enum {
     MAX_RANKS = 64,
     MAX_BOXES = 20000,
+    MAX_NAME_BYTES = 128,
     N_HUES = 8,
     LEFT = 64,
     RIGHT = 14,
@@ -94,7 +95,7 @@ static void add_hover(const gantt *g, const cs_timeline_event *e)
     csi_str_add(g->html, cs_action_name(e->action.kind));
     if (stage >= 0) {
         csi_str_add(g->html, ", ");
-        csi_page_text(g->html, g->t->stage_name[stage], 128);
+        csi_page_text(g->html, g->t->stage_name[stage], MAX_NAME_BYTES);
     }
     if (e->action.microbatch >= 0) {
         csi_str_addf(g->html, ", microbatch %d", e->action.microbatch);
@@ -198,15 +199,24 @@ static void add_axis(const gantt *g)
     }
 }
 
-static void add_key(const gantt *g, const char *class, const char *module,
-                    const char *name)
+static void add_key(const gantt *g, const char *class, const char *name)
 {
-    csi_str_addf(g->html, "<span><i class=\"%s\"></i>", class);
-    csi_page_text(g->html, module, 128);
-    csi_str_addf(g->html, "%s%s</span>\n", module[0] != '\0' ? " " : "", name);
+    csi_str_addf(g->html, "<span><i class=\"%s\"></i>%s</span>\n", class, name);
 }
 
-static cs_status add_module_keys(const gantt *g, int32_t module)
+/* The module's name: its stage's name without the number. */
+static void add_module(const gantt *g, int32_t module)
+{
+    const char *stage = g->t->stage_name[g->shares->first_stage[module]];
+    csi_str name = {0};
+
+    csi_str_add_bytes(&name, stage, csi_module_length(stage));
+    csi_page_text(g->html, csi_str_get(&name), MAX_NAME_BYTES);
+    g->html->failed = g->html->failed || name.failed;
+    csi_str_fini(&name);
+}
+
+static void add_module_keys(const gantt *g, int32_t module)
 {
     static const struct {
         cs_action_kind kind;
@@ -216,14 +226,8 @@ static cs_status add_module_keys(const gantt *g, int32_t module)
         {CS_ACTION_BACKWARD_INPUT, "backward, inputs"},
         {CS_ACTION_BACKWARD_WEIGHT, "backward, weights"},
     };
-    const char *stage = g->t->stage_name[g->shares->first_stage[module]];
-    csi_str name = {0};
-    cs_status st = CS_OK;
 
-    csi_str_add_bytes(&name, stage, csi_module_length(stage));
-    CS_TRY_GOTO(done, csi_str_check(&name));
     for (size_t i = 0; i < sizeof KINDS / sizeof KINDS[0]; i++) {
-        char class[16];
         bool is_used = false;
         for (int64_t k = 0; k < g->t->n_events && !is_used; k++) {
             const cs_action *a = &g->t->events[k].action;
@@ -231,28 +235,24 @@ static cs_status add_module_keys(const gantt *g, int32_t module)
                       g->shares->modules[a->stage] == module;
         }
         if (is_used) {
-            CS_TRY_GOTO(done,
-                        csi_format(class, sizeof class, "%s m%d",
-                                   class_of(KINDS[i].kind), module % N_HUES));
-            add_key(g, class, csi_str_get(&name), KINDS[i].name);
+            csi_str_addf(g->html, "<span><i class=\"%s m%d\"></i>",
+                         class_of(KINDS[i].kind), module % N_HUES);
+            add_module(g, module);
+            csi_str_addf(g->html, " %s</span>\n", KINDS[i].name);
         }
     }
-done:
-    csi_str_fini(&name);
-    return st;
 }
 
-static cs_status add_keys(const gantt *g)
+static void add_keys(const gantt *g)
 {
     csi_str_add(g->html, "<div class=\"key\">\n");
     for (int32_t m = 0; m < g->shares->n_modules; m++) {
-        CS_TRY(add_module_keys(g, m));
+        add_module_keys(g, m);
     }
-    add_key(g, "R", "", "waiting (receive, agree)");
-    add_key(g, "S", "", "communication (send, reduce)");
-    add_key(g, "O", "", "optimizer");
+    add_key(g, "R", "waiting (receive, agree)");
+    add_key(g, "S", "communication (send, reduce)");
+    add_key(g, "O", "optimizer");
     csi_str_add(g->html, "</div>\n");
-    return CS_OK;
 }
 
 /* "Step 5 took 120 ms; 110 ms were predicted (-8.3 %)." */
@@ -328,9 +328,8 @@ static void add_share_table(const gantt *g)
                          "</h3>\n<div class=\"scroll\"><table>\n<tr><th>rank"
                          "</th>");
     for (int32_t i = 0; i < s->n_modules; i++) {
-        const char *stage = g->t->stage_name[s->first_stage[i]];
         csi_str_add(g->html, "<th>");
-        csi_page_text(g->html, stage, csi_module_length(stage));
+        add_module(g, i);
         csi_str_add(g->html, "</th>");
     }
     for (int i = 0; i < (int)CSI_SHARE_COUNT; i++) {
@@ -392,7 +391,7 @@ cs_status csi_page_timeline(csi_str *html, const cs_timeline *timeline)
     CS_TRY_GOTO(done, choose_width(&g));
     csi_str_add(html, "<h2>One step, rank by rank</h2>\n");
     add_caption(&g);
-    CS_TRY_GOTO(done, add_keys(&g));
+    add_keys(&g);
     add_svg(&g);
     add_share_table(&g);
 done:

@@ -18,7 +18,7 @@ enum {
     MAX_LINE_BYTES = 64 * 1024,
     MAX_ROWS = 256 * 1024,
     FIRST_ROWS = 256,
-    SMOOTH_PARTS = 50 /* the loss is smoothed over a fiftieth of the run */
+    SMOOTH_PARTS = 100 /* the loss is smoothed over a hundredth of the run */
 };
 
 typedef struct reader {
@@ -200,33 +200,14 @@ static void smooth(csi_table *steps)
     }
 }
 
-static cs_status read_text(const char *path, csi_metrics *metrics, char **text,
-                           size_t *n_bytes)
-{
-    metrics->is_missing = !csi_file_exists(path);
-    if (metrics->is_missing) {
-        return CS_OK;
-    }
-    const cs_status st = csi_file_read(path, MAX_FILE_BYTES, text, n_bytes);
-    if (st == CS_ERR_FORMAT) {
-        cs_error_clear();
-        metrics->is_too_long = true;
-        return CS_OK;
-    }
-    CS_TRY(st);
-    return CS_OK;
-}
-
-cs_status csi_metrics_load(const char *path, csi_metrics *out)
+cs_status csi_metrics_parse(const char *text, size_t n_bytes, const char *where,
+                            csi_metrics *out)
 {
     csi_metrics metrics = {.steps = {.n_columns = CSI_METRIC_COUNT},
                            .skipped_samples = NAN};
-    reader r = {.metrics = &metrics, .path = path, .stride = 1};
-    char *text = NULL;
-    size_t n_bytes = 0;
+    reader r = {.metrics = &metrics, .path = where, .stride = 1};
     cs_status st = CS_OK;
 
-    CS_TRY(read_text(path, &metrics, &text, &n_bytes));
     for (size_t at = 0; at < n_bytes;) {
         const char *end = memchr(text + at, '\n', n_bytes - at);
         const size_t n_line =
@@ -235,12 +216,35 @@ cs_status csi_metrics_load(const char *path, csi_metrics *out)
         at += n_line + 1;
     }
     smooth(&metrics.steps);
-    csi_free(text);
     *out = metrics;
     return CS_OK;
 undo:
-    csi_free(text);
     csi_metrics_fini(&metrics);
+    return st;
+}
+
+cs_status csi_metrics_load(const char *path, csi_metrics *out)
+{
+    const bool is_missing = !csi_file_exists(path);
+    bool is_too_long = false;
+    char *text = NULL;
+    size_t n_bytes = 0;
+    cs_status st = CS_OK;
+
+    if (!is_missing) {
+        st = csi_file_read(path, MAX_FILE_BYTES, &text, &n_bytes);
+        is_too_long = st == CS_ERR_FORMAT;
+    }
+    if (is_too_long) {
+        cs_error_clear();
+    } else {
+        CS_TRY(st);
+    }
+    CS_TRY_GOTO(done, csi_metrics_parse(text, n_bytes, path, out));
+    out->is_missing = is_missing;
+    out->is_too_long = is_too_long;
+done:
+    csi_free(text);
     return st;
 }
 

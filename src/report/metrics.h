@@ -4,6 +4,8 @@
 /* metrics.jsonl as flat tables of numbers, row after row; NAN = not told. */
 #include "cornstarch/status.h"
 
+#include <stddef.h>
+
 enum {
     CSI_METRIC_STEP,
     CSI_METRIC_LOSS,
@@ -53,6 +55,9 @@ typedef struct csi_metrics {
 /* Lines that make no sense are counted and left out; a step that comes again
  * (after a resume) replaces what came from it on. Very long runs keep every
  * second, fourth, ... step. */
+CS_NODISCARD cs_status csi_metrics_parse(const char *text, size_t n_bytes,
+                                         const char *where, csi_metrics *out);
+/* The file, if it is there and no larger than 256 MiB. */
 CS_NODISCARD cs_status csi_metrics_load(const char *path, csi_metrics *out);
 void csi_metrics_fini(csi_metrics *metrics);
 /* Median over the finite values of a column; NAN when there is none. */
