@@ -87,14 +87,16 @@ static inline bool tiny_is_answer(int64_t sample, int64_t t)
 static inline cs_index_run tiny_run(const tiny *t, char letter, int32_t item)
 {
     cs_index_run run = {.modality = -1, .item = item};
-    const int32_t audio = cs_graph_find_module(t->graph, "audio");
+    const int32_t module =
+        cs_graph_find_module(t->graph, letter == 'v' ? "vision" : "audio");
 
     if (letter == 't' || letter == 'T') {
         run.item = 0;
         run.llm_rows = letter == 't' ? 3 : 5;
         return run;
     }
-    run.modality = letter == 'v' ? 0 : audio;
+    assert_in_range(module, 0, t->graph->n_modules - 1);
+    run.modality = module;
     run.input_rows = letter == 'v' ? TINY_IMAGE_ROWS : letter == 'a' ? 7 : 12;
     run.encoder_rows =
         letter == 'v' ? TINY_IMAGE_ROWS : (run.input_rows + 1) / 2;
