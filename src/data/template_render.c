@@ -6,6 +6,7 @@
  * the format that a draft is rendered with.
  */
 #include "base/alloc.h"
+#include "base/checked.h"
 
 #include "template.h"
 
@@ -170,12 +171,15 @@ cs_status csi_draft_flush(const csi_chat_format *f, csi_draft *d)
     if (d->pending.length == 0) {
         return CS_OK;
     }
-    /* A token is at least one byte. */
-    CS_TRY(reserve_ids(d, (int64_t)d->pending.length));
+    /* A token is mostly more than a byte; normal forms can be longer. */
+    do {
+        CS_TRY(reserve_ids(d, csi_max_i64(count, (int64_t)d->pending.length)));
+        CS_TRY(cs_tokenizer_encode(f->tokenizer, d->pending.data,
+                                   d->pending.length, false, d->ids + d->n_ids,
+                                   d->ids_capacity - d->n_ids, &count));
+    } while (count > d->ids_capacity - d->n_ids);
     int32_t *const ids = d->ids + d->n_ids;
 
-    CS_TRY(cs_tokenizer_encode(f->tokenizer, d->pending.data, d->pending.length,
-                               false, ids, d->ids_capacity - d->n_ids, &count));
     csi_str_clear(&d->pending);
     CS_TRY(check_ids(f, ids, count));
     for (int64_t i = 0; i < count; i++) {

@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * A tokenizer as its callers see it: loaded from a folder, text to ids and
- * back, saved beside an exported model. Text goes through three sieves:
+ * back, saved beside an exported model. Text goes through four sieves:
  *
- *     text --added tokens--> --split patterns--> pieces --merges--> ids
+ *     text --added tokens--> --normal form--> --split patterns--> pieces
+ *          --merges--> ids
  *
  * What a user wrote must never become a special token, so those are looked for
  * only when the caller says so; templates put theirs in by id.
@@ -194,6 +195,35 @@ static cs_status encode_piece(void *context, const char *piece, size_t n_bytes)
     return CS_OK;
 }
 
+static bool is_ascii(const char *text, size_t n_bytes)
+{
+    for (size_t i = 0; i < n_bytes; i++) {
+        if ((unsigned char)text[i] >= 0x80) {
+            return false;
+        }
+    }
+    return true;
+}
+
+/* Text without added tokens. */
+static cs_status encode_text(encoding *e, const char *text, size_t n_bytes)
+{
+    const cs_tokenizer *const t = e->tokenizer;
+    cs_status st = CS_OK;
+    char *normal = NULL;
+    size_t n_normal = 0;
+
+    if (!t->is_nfc || is_ascii(text, n_bytes)) {
+        return csi_split_run(t->split, text, n_bytes, encode_piece, e);
+    }
+    CS_TRY(csi_normalize_nfc(text, n_bytes, &normal, &n_normal));
+    CS_TRY_GOTO(done,
+                csi_split_run(t->split, normal, n_normal, encode_piece, e));
+done:
+    csi_free(normal);
+    return st;
+}
+
 cs_status cs_tokenizer_encode(const cs_tokenizer *tokenizer, const char *text,
                               size_t n_bytes, bool parse_special, int32_t *ids,
                               int64_t capacity, int64_t *count)
@@ -214,14 +244,12 @@ cs_status cs_tokenizer_encode(const cs_tokenizer *tokenizer, const char *text,
             at++;
             continue;
         }
-        CS_TRY_GOTO(done, csi_split_run(tokenizer->split, text + begin,
-                                        at - begin, encode_piece, &e));
+        CS_TRY_GOTO(done, encode_text(&e, text + begin, at - begin));
         csi_id_sink_add(&e.sink, id);
         at += (size_t)tokenizer->tokens[id].n_bytes;
         begin = at;
     }
-    CS_TRY_GOTO(done, csi_split_run(tokenizer->split, text + begin,
-                                    n_bytes - begin, encode_piece, &e));
+    CS_TRY_GOTO(done, encode_text(&e, text + begin, n_bytes - begin));
     *count = e.sink.count;
 done:
     csi_bpe_scratch_fini(&e.scratch);

@@ -29,6 +29,7 @@ struct cs_tokenizer {
     int32_t byte_id[256]; /* the token of each single byte */
     csi_hash_map *merges; /* owned: (left id, right id) -> rank, merged id */
     csi_hash_map *vocab;  /* owned: bytes of a token -> id */
+    bool is_nfc;          /* text is normalised (Unicode NFC) first */
     bool is_whole_first;  /* HF ignore_merges: a piece that is a token is one */
     int32_t *added;       /* [n_added] ids, by first byte, long ones first */
     int32_t n_added;
@@ -105,6 +106,10 @@ CS_NODISCARD cs_status csi_split_create(csi_split **out);
 void csi_split_destroy(csi_split **split);
 CS_NODISCARD cs_status csi_split_add(csi_split *split, const char *pattern,
                                      const char *where);
+
+/* Unicode NFC. [out,own] csi_free. text is valid UTF-8. */
+CS_NODISCARD cs_status csi_normalize_nfc(const char *text, size_t n_bytes,
+                                         char **out, size_t *out_bytes);
 
 typedef cs_status (*csi_piece_fn)(void *context, const char *piece,
                                   size_t n_bytes);

@@ -196,30 +196,45 @@ static cs_status read_pre_tokenizer(cs_tokenizer *t, const json_t *root,
     return CS_OK;
 }
 
-/* normalizer, decoder, truncation, padding, version. */
+static cs_status read_normalizer(cs_tokenizer *t, const json_t *root,
+                                 const char *where)
+{
+    const json_t *const json = json_object_get(root, "normalizer");
+    const char *type = NULL;
+
+    if (json == NULL || json_is_null(json)) {
+        return CS_OK;
+    }
+    CS_TRY(csi_json_string(json, "type", where, &type));
+    CS_CHECK(strcmp(type, "NFC") == 0, CS_ERR_UNSUPPORTED,
+             "%s: unsupported: normalizer '%.40s' (offered: NFC, null)", where,
+             type);
+    t->is_nfc = true;
+    return CS_OK;
+}
+
+static cs_status refuse_object(const json_t *root, const char *key,
+                               const char *where)
+{
+    const json_t *const json = json_object_get(root, key);
+
+    CS_CHECK(json == NULL || json_is_null(json), CS_ERR_UNSUPPORTED,
+             "%s: unsupported: %s (offered: null)", where, key);
+    return CS_OK;
+}
+
+/* decoder, truncation, padding, version. */
 static cs_status check_rest(const json_t *root, const char *where)
 {
-    static const char *const ABSENT[] = {"normalizer", "truncation", "padding"};
+    const json_t *const decoder = json_object_get(root, "decoder");
     const char *version = "1.0";
     const char *type = "none";
 
-    for (size_t i = 0; i < sizeof ABSENT / sizeof ABSENT[0]; i++) {
-        const json_t *const json = json_object_get(root, ABSENT[i]);
-
-        if (json == NULL || json_is_null(json)) {
-            continue;
-        }
-        CS_TRY(csi_json_opt_string(json, "type", where, &type));
-        return CS_FAIL(CS_ERR_UNSUPPORTED,
-                       "%s: unsupported: %s %s%.40s%s (offered: null)", where,
-                       ABSENT[i], i == 0 ? "'" : "", i == 0 ? type : "set",
-                       i == 0 ? "'" : "");
-    }
+    CS_TRY(refuse_object(root, "truncation", where));
+    CS_TRY(refuse_object(root, "padding", where));
     CS_TRY(csi_json_opt_string(root, "version", where, &version));
     CS_CHECK(strcmp(version, "1.0") == 0, CS_ERR_UNSUPPORTED,
              "%s: unsupported: version '%.40s' (offered: 1.0)", where, version);
-    const json_t *const decoder = json_object_get(root, "decoder");
-
     if (json_is_object(decoder)) {
         CS_TRY(csi_json_string(decoder, "type", where, &type));
     }
@@ -239,6 +254,7 @@ static cs_status read_root(cs_tokenizer *t, const json_t *root,
     CS_CHECK(added == NULL || json_is_array(added), CS_ERR_FORMAT,
              "%s: key 'added_tokens': wanted an array", where);
     CS_TRY(check_rest(root, where));
+    CS_TRY(read_normalizer(t, root, where));
     CS_TRY(read_pre_tokenizer(t, root, where));
     CS_TRY(csi_tokenizer_read_model(t, root, where));
     for (size_t i = 0; i < json_array_size(added); i++) {

@@ -11,10 +11,11 @@ comes from anybody's model.
 import hashlib
 import json
 import pathlib
+import unicodedata
 
 import tokenizers
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models
-from tokenizers import pre_tokenizers, trainers
+from tokenizers import normalizers, pre_tokenizers, trainers
 
 HERE = pathlib.Path(__file__).parent
 LLAMA3 = (r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}|"
@@ -32,15 +33,18 @@ TEXTS = [
     "I'LL we'll I'D they'D can't won't it's IT'S",
     "<|endoftext|>", "before<|endoftext|>after", "<|endoftext|", "<|end|>x<|en",
     "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa the the the",
-    "e\u0301 \u00e9 \u00a0nbsp\u2003em\u200bzero", "\u0000\u0001\u007f",
+    "e\u0301 \u00e9 \u00a0nbsp\u2003em\u200bzero", "\u0001\u007f",
+    "\u1100\u1161\u11a8 \u0958 \U0001d160 A\u030a\u0323 \u212b",
     "thethethethe catcatcat satsatsat", "!!!??? -- ... ,,, (((a)))",
 ]
 
 
-def build(name, pre, ignore_merges):
+def build(name, pre, ignore_merges, normalizer=None):
     tok = Tokenizer(models.BPE(ignore_merges=ignore_merges))
     tok.pre_tokenizer = pre
     tok.decoder = decoders.ByteLevel()
+    if normalizer is not None:
+        tok.normalizer = normalizer
     trainer = trainers.BpeTrainer(
         vocab_size=420, show_progress=False, special_tokens=[],
         initial_alphabet=pre_tokenizers.ByteLevel.alphabet())
@@ -64,13 +68,18 @@ def main():
                 pre_tokenizers.ByteLevel(add_prefix_space=False,
                                          use_regex=False)]),
             True),
+        "qwen2_style": build(
+            "qwen2_style",
+            pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=True),
+            False, normalizers.NFC()),
     }
-    texts = [t for t in TEXTS if "\0" not in t] + ["see <image> here"]
+    texts = TEXTS + ["see <image> here"]
     ids = {name: [tok.encode(t).ids for t in texts]
            for name, tok in made.items()}
     for name, tok in made.items():
         for text, got in zip(texts, ids[name]):
-            assert tok.decode(got, skip_special_tokens=False) == text
+            assert tok.decode(got, skip_special_tokens=False) == (
+                unicodedata.normalize("NFC", text) if tok.normalizer else text)
     golden = {
         "provenance": {
             "script": "make_tokenizers.py",
@@ -80,6 +89,7 @@ def main():
                 for name in made},
         },
         "texts": texts,
+        "texts_nfc": [unicodedata.normalize("NFC", t) for t in texts],
         "ids": ids,
     }
     (HERE / "tokenizer_ids.json").write_text(
