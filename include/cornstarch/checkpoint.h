@@ -20,6 +20,8 @@ CS_BEGIN_DECLS
  * name); unexpected tensors are counted and named on the log. Ranks: each
  * reads only what it holds; not collective. */
 CS_API CS_NODISCARD cs_status cs_weights_load(cs_param_set *set, uint64_t seed);
+/* The same errors from the headers alone, for every part of the model. */
+CS_API CS_NODISCARD cs_status cs_weights_check(const cs_graph *graph);
 
 /* ---- export: RUN/model, one folder per module ---- */
 

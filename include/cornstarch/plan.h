@@ -66,6 +66,9 @@ CS_API CS_NODISCARD cs_status cs_plan_check(const cs_plan *plan,
                                             const cs_graph *graph);
 CS_API CS_NODISCARD cs_status cs_plan_save(const cs_plan *plan,
                                            const char *path);
+/* What cs_plan_save() writes. [out,own] csi_free. */
+CS_API CS_NODISCARD cs_status cs_plan_print_json(const cs_plan *plan,
+                                                 char **out);
 CS_API CS_NODISCARD cs_status cs_plan_load(const char *path,
                                            const cs_graph *graph,
                                            cs_plan **out);

@@ -4,6 +4,7 @@
 /* A whole training run, from recipe to run folder. */
 #include "cornstarch/batch.h"
 #include "cornstarch/config.h"
+#include "cornstarch/data.h"
 #include "cornstarch/plan.h"
 
 CS_BEGIN_DECLS
@@ -30,7 +31,8 @@ typedef struct cs_train_result {
     double start_s;       /* process start to the start of the first step */
     double product_s, attention_s; /* in kernels, summed over ranks */
     int64_t peak_rss_bytes;
-    int stopped_by_signal; /* 0 = ran to the end */
+    int64_t skipped_samples; /* could not be decoded; data.bad_sample: skip */
+    int stopped_by_signal;   /* 0 = ran to the end */
     bool stopped_early;
 } cs_train_result;
 
@@ -38,9 +40,16 @@ typedef struct cs_train_result {
  * resume or overwrite is asked; else ARG. Starts the rank threads itself. */
 CS_API CS_NODISCARD cs_status cs_train(const cs_train_options *options,
                                        cs_train_result *result);
-/* From signal handlers: SIGINT, SIGTERM end the run after a clean save,
- * SIGUSR1 saves and goes on. Async-signal-safe. */
+/* From signal handlers: SIGUSR1 saves and goes on, others end the run after a
+ * clean save; where no step is running, so that there is nothing to save, they
+ * end the process as if they were not handled. Async-signal-safe. */
 CS_API void cs_train_on_signal(int signal_number);
+
+/* Builds the indexes that are missing or stale. counts[0]: data.train;
+ * counts[1 + i]: data.eval[i]. */
+CS_API CS_NODISCARD cs_status cs_train_index(const cs_config *config,
+                                             bool quiet,
+                                             cs_dataset_counts *counts);
 
 /* What training would do with a recipe on n ranks: graph, the first step's
  * batch with its work ([microbatch * n_modules + module]), costs, plan. */

@@ -89,7 +89,7 @@ static int add_to_str(const char *bytes, size_t n_bytes, void *opaque)
     return text->failed ? -1 : 0;
 }
 
-cs_status csi_json_save(const char *path, const json_t *json)
+cs_status csi_json_print(const json_t *json, const char *where, char **out)
 {
     csi_str text = {0};
     cs_status st = CS_OK;
@@ -97,13 +97,26 @@ cs_status csi_json_save(const char *path, const json_t *json)
                                            JSON_INDENT(2) | JSON_ENCODE_ANY);
 
     csi_str_add(&text, "\n");
-    CS_TRY_GOTO(done, csi_str_check(&text));
-    CS_CHECK_GOTO(done, refused == 0, CS_ERR_NOMEM,
-                  "%s: out of memory while printing JSON", path);
-    CS_TRY_GOTO(done, csi_file_write(path, text.data, text.length));
-done:
+    CS_TRY_GOTO(undo, csi_str_check(&text));
+    CS_CHECK_GOTO(undo, refused == 0, CS_ERR_NOMEM,
+                  "%s: out of memory while printing JSON", where);
+    *out = text.data;
+    return CS_OK;
+undo:
     csi_str_fini(&text);
     return st;
+}
+
+cs_status csi_json_save(const char *path, const json_t *json)
+{
+    char *text = NULL;
+
+    CS_TRY(csi_json_print(json, path, &text));
+    const cs_status st = csi_file_write(path, text, strlen(text));
+
+    csi_free(text);
+    CS_TRY(st);
+    return CS_OK;
 }
 
 static const char *name_type(const json_t *json)

@@ -23,7 +23,10 @@ CS_NODISCARD cs_status csi_json_parse(const char *text, size_t n_bytes,
 CS_NODISCARD cs_status csi_json_parse_prefix(const char *text, size_t n_bytes,
                                              const char *where, json_t **out,
                                              size_t *consumed);
-/* Writes atomically, indented by 2, keys in insertion order, newline. */
+/* Indented by 2, keys in insertion order, newline. [out,own] csi_free. */
+CS_NODISCARD cs_status csi_json_print(const json_t *json, const char *where,
+                                      char **out);
+/* What print gives, written atomically. */
 CS_NODISCARD cs_status csi_json_save(const char *path, const json_t *json);
 
 /* Required members. */

@@ -52,17 +52,19 @@ static bool may_be_missing(const cs_param *spec)
     return spec->init == CS_INIT_SINUSOID;
 }
 
-/* Every parameter of the part that is held here, in name and shape. */
-static cs_status check_source(const cs_param_set *set, const csi_part *part,
+/* Every parameter of the part that is held here (item_of NULL: anywhere), in
+ * name and shape. */
+static cs_status check_source(const cs_graph *graph, const int32_t *item_of,
+                              const csi_part *part,
                               const cs_safetensors *source)
 {
     complaints c = {0};
     cs_status st = CS_OK;
 
-    for (int32_t i = 0; i < set->n; i++) {
-        const cs_param *spec = set->items[i].spec;
-        if (!csi_part_has(set->graph, part,
-                          (int32_t)(spec - set->graph->params))) {
+    for (int32_t i = 0; i < graph->n_params; i++) {
+        const cs_param *spec = &graph->params[i];
+        if ((item_of != NULL && item_of[i] < 0) ||
+            !csi_part_has(graph, part, i)) {
             continue;
         }
         const cs_safetensor *got = cs_safetensors_find(source, spec->name);
@@ -79,8 +81,7 @@ static cs_status check_source(const cs_param_set *set, const csi_part *part,
         st = CS_FAIL(CS_ERR_FORMAT,
                      "%s: %" PRId64 " of the tensors of %s do not fit: %s",
                      cs_safetensors_path(source), c.count,
-                     set->graph->modules[part->module].name,
-                     csi_str_get(&c.text));
+                     graph->modules[part->module].name, csi_str_get(&c.text));
     }
     csi_str_fini(&c.text);
     return st;
@@ -154,7 +155,7 @@ static cs_status load_from(cs_param_set *set, const csi_part *part,
 {
     const cs_graph *graph = set->graph;
 
-    CS_TRY(check_source(set, part, source));
+    CS_TRY(check_source(graph, set->item_of, part, source));
     for (int32_t i = 0, is_first = 1; i < graph->n_params; i++) {
         const int32_t item = set->item_of[i];
         if (!csi_part_has(graph, part, i)) {
@@ -212,6 +213,22 @@ cs_status cs_weights_load(cs_param_set *set, uint64_t seed)
         }
         CS_TRY(cs_safetensors_open_folder(part.source, &source));
         const cs_status st = load_from(set, &part, source, seed);
+        cs_safetensors_close(&source);
+        CS_TRY(st);
+    }
+    return CS_OK;
+}
+
+cs_status cs_weights_check(const cs_graph *graph)
+{
+    for (int32_t k = 0; k < csi_part_count(graph); k++) {
+        const csi_part part = csi_part_at(graph, k);
+        cs_safetensors *source = NULL;
+        if (part.source == NULL) {
+            continue;
+        }
+        CS_TRY(cs_safetensors_open_folder(part.source, &source));
+        const cs_status st = check_source(graph, NULL, &part, source);
         cs_safetensors_close(&source);
         CS_TRY(st);
     }

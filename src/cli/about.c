@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* cornstarch models, explain, doctor, and what is not offered. */
+/* cornstarch models, explain, doctor: what needs no recipe. */
 #include "cornstarch/backend.h"
 #include "cornstarch/version.h"
 #include "cornstarch/zoo.h"
@@ -9,44 +9,53 @@
 
 #include "cli.h"
 
-#include <string.h>
-
-cs_status cli_models(const cli_options *o)
+static const char *modality_name(cs_modality modality)
 {
-    cs_zoo_family f;
-
-    CS_TRY(cli_want_words(o, 0, ""));
-    if (o->is_json) {
-        printf("[");
-    } else {
-        printf("%-10s %-22s %-8s %s\n", "family", "model_type", "modality",
-               "transformers class");
-    }
-    for (int32_t i = 0; cs_zoo_get(i, &f); i++) {
-        const char *modality = f.modality == CS_MODALITY_TEXT     ? "text"
-                               : f.modality == CS_MODALITY_VISION ? "vision"
-                                                                  : "audio";
-        if (o->is_json) {
-            printf("%s\n  {\"family\": \"%s\", \"model_type\": \"%s\", "
-                   "\"modality\": \"%s\", \"architecture\": \"%s\"}",
-                   i > 0 ? "," : "", f.id, f.model_type, modality,
-                   f.architecture);
-        } else {
-            printf("%-10s %-22s %-8s %s\n", f.id, f.model_type, modality,
-                   f.architecture);
-        }
-    }
-    if (o->is_json) {
-        printf("\n]\n");
-    }
-    return CS_OK;
+    return modality == CS_MODALITY_TEXT     ? "text"
+           : modality == CS_MODALITY_VISION ? "vision"
+                                            : "audio";
 }
 
-cs_status cli_explain(const cli_options *o)
+cs_status cli_models(const cli_options *o, int *exit_status)
+{
+    cs_zoo_family f;
+    csi_str text = {0};
+
+    (void)exit_status;
+    CS_TRY(cli_want_words(o, 0, ""));
+    if (!o->is_json) {
+        csi_str_addf(&text, "%-10s %-22s %-8s %s\n", "family", "model_type",
+                     "modality", "transformers class");
+    }
+    for (int32_t i = 0; cs_zoo_get(i, &f); i++) {
+        const char *modality = modality_name(f.modality);
+        if (o->is_json) {
+            csi_str_addf(&text, "%s\n  {", i > 0 ? "," : "[");
+            cli_add_text(&text, "family", f.id);
+            cli_add_text(&text, "model_type", f.model_type);
+            cli_add_text(&text, "modality", modality);
+            cli_add_text(&text, "architecture", f.architecture);
+            csi_str_add(&text, "}");
+        } else {
+            csi_str_addf(&text, "%-10s %-22s %-8s %s\n", f.id, f.model_type,
+                         modality, f.architecture);
+        }
+    }
+    csi_str_add(&text, o->is_json ? "\n]\n" : "");
+    const cs_status st = cli_print(&text);
+    csi_str_fini(&text);
+    return st;
+}
+
+cs_status cli_explain(const cli_options *o, int *exit_status)
 {
     char *text = NULL;
 
-    CS_CHECK(o->n_words <= 1, CS_ERR_ARG, "usage: cornstarch explain [KEY]");
+    (void)exit_status;
+    CS_TRY(cli_want_text(o));
+    if (o->n_words != 0) {
+        CS_TRY(cli_want_words(o, 1, "[KEY]"));
+    }
     CS_TRY(cs_config_explain(o->n_words == 1 ? o->words[0] : NULL,
                              o->is_markdown, &text));
     printf("%s", text);
@@ -54,34 +63,66 @@ cs_status cli_explain(const cli_options *o)
     return CS_OK;
 }
 
-cs_status cli_doctor(const cli_options *o)
+static void add_row(const cli_options *o, csi_str *text, const char *name,
+                    bool has, const char *detail)
+{
+    if (o->is_json) {
+        csi_str_addf(text, ", \"%s\": {\"has\": %s, \"detail\": \"", name,
+                     has ? "true" : "false");
+        csi_str_add_json(text, detail);
+        csi_str_add(text, "\"}");
+    } else {
+        csi_str_addf(text, "%-10s %-4s %s\n", name, has ? "yes" : "no", detail);
+    }
+}
+
+static void add_backend(const cli_options *o, csi_str *text, const char *name)
 {
     cs_backend *backend = NULL;
 
-    CS_TRY(cli_want_words(o, 0, ""));
-    printf("cornstarch %s (%s)\n", CORNSTARCH_VERSION, CORNSTARCH_COMMIT);
-    printf("cores      %d\n", csi_cpu_count());
-    CS_TRY(cs_backend_create("ref", 1, &backend));
-    printf("ref        y  plain C, the truth\n");
-    cs_backend_destroy(&backend);
-    if (cs_backend_create("cpu", 1, &backend) == CS_OK) {
-        printf("cpu        y  %s\n", backend->detail);
+    if (cs_backend_create(name, 1, &backend) == CS_OK) {
+        add_row(o, text, name, true, backend->detail);
         cs_backend_destroy(&backend);
     } else {
-        printf("cpu        -  %s\n", cs_error_message());
+        add_row(o, text, name, false, cs_error_message());
         cs_error_clear();
     }
-    printf("cuda       -  not built\n");
-    printf("mpi        -  not built; ranks are threads (--ranks N)\n");
-    return CS_OK;
 }
 
-cs_status cli_not_offered(const cli_options *o)
+static void add_parts(const cli_options *o, csi_str *text)
 {
-    return CS_FAIL(CS_ERR_UNSUPPORTED,
-                   "unsupported: cornstarch %s has not landed yet%s",
-                   o->command,
-                   strcmp(o->command, "bench") == 0 ? " (make bench runs the "
-                                                      "benchmarks)"
-                                                    : "");
+    add_row(o, text, "png", CS_HAVE_PNG, "pictures (libpng)");
+    add_row(o, text, "jpeg", CS_HAVE_JPEG, "pictures (libjpeg-turbo)");
+    add_row(o, text, "webp", CS_HAVE_WEBP, "pictures (libwebp)");
+    add_row(o, text, "sound", CS_HAVE_SNDFILE,
+            "WAV, FLAC, Ogg, Opus, MP3 (libsndfile, soxr)");
+    add_row(o, text, "mel", CS_HAVE_KISSFFT,
+            "log-mel rows of an audio encoder (kissfft)");
+    add_row(o, text, "cuda", false, "not offered");
+    add_row(o, text, "mpi", false,
+            "not offered; ranks are threads of one process (--ranks N)");
+}
+
+cs_status cli_doctor(const cli_options *o, int *exit_status)
+{
+    csi_str text = {0};
+
+    (void)exit_status;
+    CS_TRY(cli_want_words(o, 0, ""));
+    if (o->is_json) {
+        csi_str_add(&text, "{");
+        cli_add_text(&text, "version", CORNSTARCH_VERSION);
+        cli_add_text(&text, "commit", CORNSTARCH_COMMIT);
+        cli_add_int(&text, "cores", csi_cpu_count());
+    } else {
+        csi_str_addf(&text, "cornstarch %s (%s), %d cores\n",
+                     CORNSTARCH_VERSION, CORNSTARCH_COMMIT, csi_cpu_count());
+    }
+    add_backend(o, &text, "ref");
+    add_backend(o, &text, "cpu");
+    add_parts(o, &text);
+    csi_str_add(&text, o->is_json ? "}\n" : "");
+    const cs_status st = cli_print(&text);
+    csi_str_fini(&text);
+    return st;
 }

@@ -3,7 +3,6 @@
 #include "cornstarch/infer.h"
 
 #include "base/alloc.h"
-#include "base/str.h"
 #include "base/thread.h"
 
 #include "cli.h"
@@ -13,35 +12,41 @@
 
 static cs_status open_model(const cli_options *o, cs_model **out)
 {
-    const char *backend = NULL;
-
     CS_TRY(cli_want_words(o, 1, "RUN"));
-    CS_TRY(cli_backend(o, NULL, &backend));
     const cs_model_options options = {
         .run_folder = o->words[0],
         .checkpoint = o->checkpoint,
-        .backend = backend,
+        .backend = CLI_BACKEND,
         .n_threads = o->n_threads > 0 ? o->n_threads : csi_cpu_count(),
     };
     return cs_model_open(&options, out);
 }
 
+/* Rows appear as they are computed, except in JSON, which is whole or not at
+ * all; the heading waits for the first row. */
 static void print_row(const cli_options *o, const char *set, const char *media,
                       const cs_evaluation *e, csi_str *json)
 {
+    const bool is_first = json->length == 0;
+
+    csi_str_add(json, is_first ? "[\n  {" : ",\n  {");
+    cli_add_text(json, "set", set);
+    cli_add_text(json, "media", media);
+    cli_add_number(json, "eval_loss", e->loss);
+    cli_add_number(json, "eval_stderr", e->stderr_);
+    cli_add_int(json, "n_samples", e->n_samples);
+    cli_add_int(json, "label_tokens", e->label_tokens);
+    csi_str_add(json, "}");
     if (o->is_json) {
-        csi_str_addf(json,
-                     "%s\n  {\"set\": \"%s\", \"media\": \"%s\", "
-                     "\"eval_loss\": %.9g, \"eval_stderr\": %.9g, "
-                     "\"n_samples\": %" PRId64 ", \"label_tokens\": %" PRId64
-                     "}",
-                     json->length > 1 ? "," : "", set, media, e->loss,
-                     e->stderr_, e->n_samples, e->label_tokens);
-    } else {
-        printf("  %-10s %-26s %8.4f +- %.4f  %6" PRId64 "\n", set, media,
-               e->loss, e->stderr_, e->n_samples);
-        fflush(stdout);
+        return;
     }
+    if (is_first) {
+        printf("  %-10s %-26s %8s    %6s  %6s\n", "set", "media", "loss",
+               "stderr", "n");
+    }
+    printf("  %-10s %-26s %8.4f +- %.4f  %6" PRId64 "\n", set, media, e->loss,
+           e->stderr_, e->n_samples);
+    (void)fflush(stdout);
 }
 
 /* Right and somebody else's media of each encoder that the set has. */
@@ -109,23 +114,18 @@ static cs_status evaluate_sets(const cli_options *o, cs_model *model,
     return CS_OK;
 }
 
-cs_status cli_eval(const cli_options *o)
+cs_status cli_eval(const cli_options *o, int *exit_status)
 {
     cs_model *model = NULL;
     csi_str json = {0};
     cs_status st = CS_OK;
 
+    (void)exit_status;
     CS_TRY(open_model(o, &model));
-    if (o->is_json) {
-        csi_str_add(&json, "[");
-    } else {
-        printf("  %-10s %-26s %8s    %6s  %6s\n", "set", "media", "loss",
-               "stderr", "n");
-    }
     CS_TRY_GOTO(done, evaluate_sets(o, model, &json));
+    csi_str_add(&json, "\n]\n");
     if (o->is_json) {
-        CS_TRY_GOTO(done, csi_str_check(&json));
-        printf("%s\n]\n", json.data);
+        CS_TRY_GOTO(done, cli_print(&json));
     }
 done:
     csi_str_fini(&json);
@@ -154,7 +154,7 @@ static cs_status find_encoder(const cs_graph *graph, cs_modality modality,
                    modality == CS_MODALITY_VISION ? "vision" : "audio");
 }
 
-cs_status cli_generate(const cli_options *o)
+cs_status cli_generate(const cli_options *o, int *exit_status)
 {
     cs_model *model = NULL;
     const char *paths[2 * CLI_MAX_WORDS];
@@ -164,6 +164,7 @@ cs_status cli_generate(const cli_options *o)
     csi_str json = {0};
     cs_status st = CS_OK;
 
+    (void)exit_status;
     CS_CHECK(o->prompt != NULL, CS_ERR_ARG, "generate wants --prompt TEXT");
     CS_TRY(open_model(o, &model));
     const cs_graph *graph = cs_model_graph(model);
@@ -194,11 +195,10 @@ cs_status cli_generate(const cli_options *o)
     };
     CS_TRY_GOTO(done, cs_model_generate(model, &input, &options, &text));
     if (o->is_json) {
-        csi_str_add(&json, "{\"text\": \"");
-        csi_str_add_json(&json, text);
-        csi_str_add(&json, "\"}");
-        CS_TRY_GOTO(done, csi_str_check(&json));
-        printf("%s\n", json.data);
+        csi_str_add(&json, "{");
+        cli_add_text(&json, "text", text);
+        csi_str_add(&json, "}\n");
+        CS_TRY_GOTO(done, cli_print(&json));
     } else {
         printf("\n");
     }

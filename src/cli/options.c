@@ -40,27 +40,21 @@ typedef struct option_row {
 #define FIELD(name) offsetof(cli_options, name)
 
 static const option_row OPTIONS[] = {
-    {"--format", "", "text|json", VALUE_FORMAT, FIELD(is_json),
-     "how results are printed"},
-    {"--quiet", "", NULL, VALUE_NONE, FIELD(is_quiet), "results only"},
-    {"--log", "", "LEVEL", VALUE_TEXT, FIELD(log_level),
-     "error, warn, info, debug, trace; also info,comm=trace"},
-    {"--device", "", "cpu|cuda", VALUE_DEVICE, FIELD(device),
-     "over the recipe's device"},
-    {"--threads", "", "N", VALUE_INT32, FIELD(n_threads),
-     "threads per rank; default 1 with several ranks, else all cores"},
     {"--ranks", "train plan simulate inspect", "N", VALUE_INT32, FIELD(n_ranks),
      "ranks as threads of this process; default 1"},
-    {"-o", "train plan profile index", "PATH", VALUE_TEXT, FIELD(output),
-     "run folder, or file to write"},
+    {"-o", "train", "DIR", VALUE_TEXT, FIELD(output),
+     "run folder instead of <output_dir>/<name>"},
+    {"-o", "plan profile", "FILE", VALUE_TEXT, FIELD(output), "file to write"},
     {"--resume", "train", "[=STEP]", VALUE_RESUME, FIELD(resume),
      "go on from the newest (or the given) checkpoint"},
     {"--overwrite", "train", NULL, VALUE_NONE, FIELD(overwrite),
-     "empty the run folder first"},
+     "remove what the run folder holds"},
     {"--dry-run", "train", NULL, VALUE_NONE, FIELD(is_dry_run),
-     "check recipe, data, plan; train nothing"},
-    {"--checkpoint", "eval generate inspect", "STEP", VALUE_INT,
-     FIELD(checkpoint), "a checkpoint instead of model/"},
+     "check recipe, weights, data, plan; train nothing"},
+    {"--checkpoint", "eval generate", "STEP", VALUE_INT, FIELD(checkpoint),
+     "a checkpoint instead of model/"},
+    {"--checkpoint", "inspect", "STEP", VALUE_INT, FIELD(checkpoint),
+     "one checkpoint of the run instead of all"},
     {"--data", "eval", "FILE", VALUE_TEXT, FIELD(data),
      "a LLaVA JSON file instead of the recipe's sets"},
     {"--max-samples", "eval", "N", VALUE_INT, FIELD(max_samples),
@@ -82,6 +76,16 @@ static const option_row OPTIONS[] = {
      "graph: list parameters"},
     {"--markdown", "explain", NULL, VALUE_NONE, FIELD(is_markdown),
      "as docs/recipe.md"},
+    {"--format", "", "text|json", VALUE_FORMAT, FIELD(is_json),
+     "how results are printed"},
+    {"--quiet", "", NULL, VALUE_NONE, FIELD(is_quiet),
+     "results and errors only"},
+    {"--log", "", "LEVEL", VALUE_TEXT, FIELD(log_level),
+     "error, warn, info, debug, trace; also info,comm=trace"},
+    {"--device", "", "cpu|cuda", VALUE_DEVICE, 0, "over the recipe's device"},
+    {"--threads", "", "N", VALUE_INT32, FIELD(n_threads),
+     "of a rank; default 1 with several ranks, else all cores"},
+    {"--help", "", NULL, VALUE_NONE, FIELD(is_help), "this text"},
 };
 
 enum {
@@ -163,7 +167,12 @@ static cs_status set_value(const option_row *row, const char *text,
         return set_list(row, text, o);
     case VALUE_RESUME:
         o->resume = true;
-        return text != NULL ? parse_int(row, text, &o->resume_step) : CS_OK;
+        if (text != NULL) {
+            CS_TRY(parse_int(row, text, &o->resume_step));
+            CS_CHECK(o->resume_step > 0, CS_ERR_ARG,
+                     "--resume: wanted a step from 1 on, got '%s'", text);
+        }
+        return CS_OK;
     case VALUE_FORMAT:
         CS_CHECK(strcmp(text, "text") == 0 || strcmp(text, "json") == 0,
                  CS_ERR_ARG, "--format: wanted text or json, got '%s'", text);
@@ -172,7 +181,8 @@ static cs_status set_value(const option_row *row, const char *text,
     case VALUE_DEVICE:
         CS_CHECK(strcmp(text, "cpu") == 0 || strcmp(text, "cuda") == 0,
                  CS_ERR_ARG, "--device: wanted cpu or cuda, got '%s'", text);
-        o->device = text;
+        CS_CHECK(strcmp(text, "cpu") == 0, CS_ERR_UNSUPPORTED,
+                 "unsupported: --device cuda: this build computes on cpu only");
         return CS_OK;
     }
     return CS_OK;
@@ -214,31 +224,41 @@ static bool is_override(const char *word)
                         "0123456789_.[]") == (size_t)(equals - word);
 }
 
-cs_status cli_parse(int argc, char **argv, cli_options *out)
+static cs_status add_word(const cli_command *command, const char *word,
+                          cli_options *o)
+{
+    const bool overrides = command->takes_overrides && is_override(word);
+    int32_t *n = overrides ? &o->n_overrides : &o->n_words;
+
+    CS_CHECK(*n < CLI_MAX_WORDS, CS_ERR_ARG, "more than %d words",
+             CLI_MAX_WORDS);
+    (overrides ? o->overrides : o->words)[(*n)++] = word;
+    return CS_OK;
+}
+
+cs_status cli_parse(const cli_command *command, int argc, char **argv,
+                    cli_options *out)
 {
     cli_options o = {
-        .command = argv[1],
+        .command = command->name,
         .max_new_tokens = 128,
         .top_p = 1.0,
         .n_ranks = 1,
     };
 
-    for (int i = 2; i < argc; i++) {
+    for (int i = 2; i < argc && !o.is_help; i++) {
         const option_row *row = NULL;
         const char *value = NULL;
         if (argv[i][0] != '-' || argv[i][1] == '\0') {
-            const bool overrides = is_override(argv[i]);
-            int32_t *n = overrides ? &o.n_overrides : &o.n_words;
-            CS_CHECK(*n < CLI_MAX_WORDS, CS_ERR_ARG, "more than %d words",
-                     CLI_MAX_WORDS);
-            (overrides ? o.overrides : o.words)[(*n)++] = argv[i];
+            CS_TRY(add_word(command, argv[i], &o));
             continue;
         }
-        CS_TRY(find_option(argv[i], o.command, &row, &value));
+        const char *word = strcmp(argv[i], "-h") == 0 ? "--help" : argv[i];
+        CS_TRY(find_option(word, o.command, &row, &value));
         const bool needs_value =
             row->kind != VALUE_NONE && row->kind != VALUE_RESUME;
         CS_CHECK(row->kind != VALUE_NONE || value == NULL, CS_ERR_ARG,
-                 "%s takes no value", row->name);
+                 "%s takes no value, got '%s'", row->name, value);
         if (needs_value && value == NULL) {
             CS_CHECK(i + 1 < argc, CS_ERR_ARG, "%s wants %s", row->name,
                      row->value);
@@ -246,6 +266,8 @@ cs_status cli_parse(int argc, char **argv, cli_options *out)
         }
         CS_TRY(set_value(row, value, &o));
     }
+    CS_CHECK(!o.resume || !o.overwrite, CS_ERR_ARG,
+             "--resume and --overwrite exclude each other");
     *out = o;
     return CS_OK;
 }
@@ -265,26 +287,25 @@ void cli_print_options(FILE *out, const char *command)
     }
 }
 
-cs_status cli_backend(const cli_options *options, const cs_config *config,
-                      const char **out)
-{
-    const bool wants_cuda =
-        (options->device != NULL && strcmp(options->device, "cuda") == 0) ||
-        (options->device == NULL && config != NULL &&
-         config->device == CS_DEVICE_CUDA);
-
-    CS_CHECK(!wants_cuda, CS_ERR_UNSUPPORTED,
-             "unsupported: --device cuda: this build has the cpu backend only");
-    *out = "auto";
-    return CS_OK;
-}
-
 cs_status cli_want_words(const cli_options *options, int32_t n,
                          const char *usage)
 {
-    CS_CHECK(options->n_words == n, CS_ERR_ARG,
-             "usage: cornstarch %s %s (wanted %d, got %d words)",
-             options->command, usage, n, options->n_words);
+    const int32_t got = options->n_words;
+
+    CS_CHECK(got <= n, CS_ERR_ARG,
+             "%s: one word too many: '%s'; usage: "
+             "cornstarch %s%s%s",
+             options->command, options->words[n], options->command,
+             usage[0] != '\0' ? " " : "", usage);
+    CS_CHECK(got == n, CS_ERR_ARG, "usage: cornstarch %s %s", options->command,
+             usage);
+    return CS_OK;
+}
+
+cs_status cli_want_text(const cli_options *options)
+{
+    CS_CHECK(!options->is_json, CS_ERR_UNSUPPORTED,
+             "unsupported: %s --format json", options->command);
     return CS_OK;
 }
 
@@ -304,4 +325,17 @@ cs_status cli_run_folder(const cli_options *options, const cs_config *config,
         return CS_OK;
     }
     return csi_path_join(config->output_dir, config->name, out);
+}
+
+cs_status cli_profile_path(const cs_config *config, char **out)
+{
+    csi_str name = {0};
+    cs_status st = CS_OK;
+
+    csi_str_addf(&name, "%s.profile.json", config->name);
+    CS_TRY_GOTO(done, csi_str_check(&name));
+    CS_TRY_GOTO(done, csi_path_join(config->output_dir, name.data, out));
+done:
+    csi_str_fini(&name);
+    return st;
 }

@@ -102,10 +102,10 @@ static json_t *runners_up_to_json(const cs_plan *plan)
     return array;
 }
 
-cs_status cs_plan_save(const cs_plan *plan, const char *path)
+static cs_status plan_to_json(const cs_plan *plan, const char *where,
+                              json_t **out)
 {
     json_t *o = NULL;
-    cs_status st = CS_OK;
 
     CS_TRY(csi_json_new("cornstarch.plan", &o));
     const bool is_complete =
@@ -122,12 +122,36 @@ cs_status cs_plan_save(const cs_plan *plan, const char *path)
         set(o, "runners_up", runners_up_to_json(plan)) &&
         set(o, "reason", json_string(plan->reason != NULL ? plan->reason : ""));
 
-    CS_CHECK_GOTO(done, is_complete, CS_ERR_NOMEM, "no memory to write %s",
-                  path);
-    CS_TRY_GOTO(done, csi_json_save(path, o));
-done:
+    if (!is_complete) {
+        json_decref(o);
+        return CS_FAIL(CS_ERR_NOMEM, "no memory to write %s", where);
+    }
+    *out = o;
+    return CS_OK;
+}
+
+cs_status cs_plan_print_json(const cs_plan *plan, char **out)
+{
+    json_t *o = NULL;
+
+    CS_TRY(plan_to_json(plan, "the plan", &o));
+    const cs_status st = csi_json_print(o, "the plan", out);
+
     json_decref(o);
-    return st;
+    CS_TRY(st);
+    return CS_OK;
+}
+
+cs_status cs_plan_save(const cs_plan *plan, const char *path)
+{
+    json_t *o = NULL;
+
+    CS_TRY(plan_to_json(plan, path, &o));
+    const cs_status st = csi_json_save(path, o);
+
+    json_decref(o);
+    CS_TRY(st);
+    return CS_OK;
 }
 
 /* --- load ------------------------------------------------------------- */

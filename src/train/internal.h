@@ -137,4 +137,7 @@ CS_NODISCARD cs_status csi_write_report(csi_run *run);
 int csi_signal_stop(void);       /* signal number or 0 */
 bool csi_signal_take_save(void); /* SIGUSR1 since the last call */
 void csi_signal_reset(void);
+/* Between these, signals are noted; elsewhere they end the process. */
+void csi_signal_begin(void);
+void csi_signal_end(void);
 #endif

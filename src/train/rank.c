@@ -290,6 +290,7 @@ static cs_status book_result(csi_rank *r)
     CS_TRY(cs_comm_all_reduce(r->world, op_s, CS_OP_FAMILY_COUNT, CS_F64));
     if (csi_is_main(r)) {
         result->steps = r->state.step;
+        result->skipped_samples = r->state.skipped_samples;
         result->stopped_by_signal = r->wants_stop ? csi_signal_stop() : 0;
         result->stopped_early = r->stopped_early;
         result->product_s = op_s[CS_OP_PRODUCT];

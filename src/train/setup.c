@@ -270,6 +270,25 @@ void csi_run_destroy(csi_run *run)
     csi_free(run->folder);
 }
 
+cs_status cs_train_index(const cs_config *config, bool quiet,
+                         cs_dataset_counts *counts)
+{
+    const cs_train_options options = {.config = config, .quiet = quiet};
+    csi_run run = {.options = &options, .config = config};
+    cs_status st = CS_OK;
+
+    CS_TRY_GOTO(done, cs_zoo_build(config, &run.graph));
+    CS_TRY_GOTO(done, open_tokenizer(&run));
+    CS_TRY_GOTO(done, open_data(&run));
+    counts[0] = cs_dataset_counts_get(run.train);
+    for (int32_t i = 0; i < config->data.n_eval; i++) {
+        counts[1 + i] = cs_dataset_counts_get(run.eval[i]);
+    }
+done:
+    csi_run_destroy(&run);
+    return st;
+}
+
 /* The shared part of a run without ranks, for `plan` and `inspect`. */
 cs_status cs_train_plan(const cs_config *config, int32_t n_ranks,
                         cs_planned *out)

@@ -10,10 +10,26 @@
 #include "internal.h"
 
 #include <inttypes.h>
+#include <limits.h>
+#include <stdlib.h>
+#include <string.h>
 
+static cs_status has_entry(const char *folder, const char *name, bool *has)
+{
+    char *path = NULL;
+
+    CS_TRY(csi_path_join(folder, name, &path));
+    *has = csi_file_exists(path);
+    csi_free(path);
+    return CS_OK;
+}
+
+/* What must be known before anything is read. */
 static cs_status check_run_folder(const cs_train_options *o)
 {
     bool is_empty = false;
+    bool has_recipe = false;
+    bool has_plan = false;
 
     CS_TRY(csi_dir_is_empty(o->run_folder, &is_empty));
     if (o->is_dry_run) {
@@ -29,8 +45,68 @@ static cs_status check_run_folder(const cs_train_options *o)
              "%s: the run folder is not empty: --resume goes on, --overwrite "
              "starts anew",
              o->run_folder);
-    if (!is_empty) {
-        CS_TRY(csi_dir_remove(o->run_folder));
+    CS_TRY(has_entry(o->run_folder, "recipe.yaml", &has_recipe));
+    CS_TRY(has_entry(o->run_folder, "plan.json", &has_plan));
+    CS_CHECK(is_empty || (has_recipe && has_plan), CS_ERR_ARG,
+             "%s: --overwrite removes runs only, and this folder has no "
+             "recipe.yaml and plan.json: nothing was removed",
+             o->run_folder);
+    return CS_OK;
+}
+
+/* Whether `path` lies in `folder`, once links are followed. */
+static bool is_inside(const char *path, const char *folder)
+{
+    char inner[PATH_MAX];
+    char outer[PATH_MAX];
+
+    if (realpath(path, inner) == NULL || realpath(folder, outer) == NULL) {
+        return false;
+    }
+    const size_t n = strlen(outer);
+    return strncmp(inner, outer, n) == 0 &&
+           (inner[n] == '/' || inner[n] == '\0');
+}
+
+static cs_status check_source(const cs_train_options *o, const char *source)
+{
+    CS_CHECK(source == NULL || !is_inside(source, o->run_folder), CS_ERR_ARG,
+             "%s: the recipe reads it, and --overwrite would remove it with %s",
+             source, o->run_folder);
+    return CS_OK;
+}
+
+/* Removes what a run writes and leaves all else. The old run goes only when
+ * the new one is known to be able to start, and needs nothing of it. */
+static cs_status remove_old_run(const cs_train_options *o)
+{
+    static const char *const NAMES[] = {
+        "metrics.jsonl", "trace.json",  "report.html", "tensorboard",
+        "checkpoints",   "model",       "model.tmp",   "model.old",
+        "plan.json",     "recipe.yaml",
+    };
+    const cs_config *c = o->config;
+
+    CS_TRY(check_source(o, c->model.language_model.from));
+    CS_TRY(check_source(o, c->model.language_model.tokenizer));
+    for (int32_t i = 0; i < c->model.n_encoders; i++) {
+        CS_TRY(check_source(o, c->model.encoders[i].from));
+        CS_TRY(check_source(o, c->model.encoders[i].projector.from));
+    }
+    for (size_t i = 0; i < sizeof NAMES / sizeof NAMES[0]; i++) {
+        char *path = NULL;
+        CS_TRY(csi_path_join(o->run_folder, NAMES[i], &path));
+        const cs_status st = csi_dir_remove(path);
+        csi_free(path);
+        CS_TRY(st);
+    }
+    return CS_OK;
+}
+
+static cs_status prepare_run_folder(const cs_train_options *o)
+{
+    if (o->overwrite) {
+        CS_TRY(remove_old_run(o));
     }
     return csi_dir_create(o->run_folder);
 }
@@ -96,14 +172,19 @@ cs_status cs_train(const cs_train_options *options, cs_train_result *result)
     csi_signal_reset();
     CS_TRY_GOTO(done, check_run_folder(options));
     CS_TRY_GOTO(done, csi_run_create(&run, options));
+    CS_TRY_GOTO(done, cs_weights_check(run.graph));
     CS_TRY_GOTO(done, describe_run(&run));
     if (options->is_dry_run) {
         goto done;
     }
+    CS_TRY_GOTO(done, prepare_run_folder(options));
     CS_TRY_GOTO(done, write_run_files(&run));
-    CS_TRY_GOTO(done, cs_comm_local_run(options->n_ranks,
-                                        run.config->parallel.action_timeout_s,
-                                        csi_rank_main, &run));
+    csi_signal_begin();
+    st = cs_comm_local_run(options->n_ranks,
+                           run.config->parallel.action_timeout_s, csi_rank_main,
+                           &run);
+    csi_signal_end();
+    CS_TRY_GOTO(done, st);
     CS_TRY_GOTO(done, csi_write_report(&run));
     *result = run.result;
 done:
