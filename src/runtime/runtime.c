@@ -54,9 +54,6 @@ static void destroy_microbatches(cs_runtime *rt)
     }
     csi_free(rt->works);
     csi_free(rt->modules);
-    csi_free(rt->sample_nll);
-    csi_free(rt->sample_tokens);
-    csi_free(rt->sample_index);
     rt->works = NULL;
     rt->modules = NULL;
     rt->capacity_microbatches = 0;
@@ -84,6 +81,9 @@ void cs_runtime_destroy(cs_runtime **runtime)
     csi_free(rt->channels);
     csi_free(rt->tape_bytes);
     csi_free(rt->events);
+    csi_free(rt->sample_nll);
+    csi_free(rt->sample_tokens);
+    csi_free(rt->sample_index);
     csi_arena_fini(&rt->workspace);
     csi_arena_fini(&rt->step);
     csi_free(rt);
