@@ -36,6 +36,9 @@ static void fill_words(problem *p, cs_mask_policy policy)
         assert_ok(cs_mask_build(policy, 1, i + 1, runs, 3, p->word + at));
         at += lengths[i];
     }
+    for (; at < TOKENS; at++) { /* no token, whatever the other bits say */
+        p->word[at] = cs_mask_word(0, 7, CS_MASK_TEXT, CS_MASK_TEXT);
+    }
     for (int32_t t = 0; t < TOKENS; t++) {
         p->position[t] = t;
     }

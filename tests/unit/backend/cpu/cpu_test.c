@@ -119,6 +119,30 @@ static void head_agrees_with_ref_across_its_blocks(void **state)
     }
 }
 
+/* All logits are equal: the first entry counts as the largest, as in ref. */
+static void ties_go_to_the_first_entry(void **state)
+{
+    cs_backend *backend = open_cpu("", 1);
+    head *h = make_head(CS_F32);
+    void *zeros = csi_calloc(VOCABULARY * IN, sizeof(float));
+    const void *w = h->args.forward.w_VI;
+    int64_t n_first = 0;
+
+    (void)state;
+    assert_non_null(zeros);
+    for (int32_t t = 0; t < ROWS; t++) {
+        n_first += h->label[t] == 0 ? 1 : 0;
+    }
+    assert_true(n_first > 0);
+    h->args.forward.w_VI = zeros;
+    run_head(backend, h);
+    assert_int_equal(h->n_correct, n_first);
+    h->args.forward.w_VI = w;
+    csi_free(zeros);
+    free_head(h);
+    cs_backend_destroy(&backend);
+}
+
 static void a_nan_reaches_the_loss(void **state)
 {
     cs_backend *backend = open_cpu("", 1);
@@ -266,6 +290,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         CST_TEST(unknown_paths_are_refused),
         CST_TEST(head_agrees_with_ref_across_its_blocks),
+        CST_TEST(ties_go_to_the_first_entry),
         CST_TEST(a_nan_reaches_the_loss),
         CST_TEST(a_steady_state_allocates_nothing),
         CST_TEST(ranks_as_threads_do_not_disturb_each_other),
