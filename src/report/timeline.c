@@ -180,6 +180,9 @@ static int32_t column_of(const cs_action *action, const csi_shares *shares)
     }
 }
 
+/* Remainders closer than this are equal: the first column gets the tenth. */
+#define TIE 1e-6
+
 /* Whole tenths that sum to ALL_TENTHS: floors, then one more for the largest
  * remainders. Without any time, all of it is "other". */
 static void round_row(double *seconds, int32_t n, int32_t *tenths)
@@ -203,7 +206,7 @@ static void round_row(double *seconds, int32_t n, int32_t *tenths)
     for (; left > 0; left--) {
         int32_t best = 0;
         for (int32_t i = 1; i < n; i++) {
-            best = seconds[i] > seconds[best] ? i : best;
+            best = seconds[i] > seconds[best] + TIE ? i : best;
         }
         tenths[best]++;
         seconds[best] = -1.0;
