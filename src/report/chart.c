@@ -107,8 +107,9 @@ static void pad_axes(canvas *c)
     axis *y = &c->y;
 
     if (c->x.high <= c->x.low) {
-        c->x.low -= 1.0;
-        c->x.high += 1.0;
+        const double half = fmax(1.0, fabs(c->x.low) * 1e-3);
+        c->x.low -= half;
+        c->x.high += half;
     }
     if (y->is_log) {
         y->low = log10(y->low);

@@ -319,6 +319,7 @@ static void odd_values_make_a_chart_or_a_sentence(void **state)
 {
     double none[] = {1, NAN, 2, INFINITY};
     double one[] = {7, 0};
+    double far[] = {9.2e18, 1};
     double same[] = {1, 5, 2, 5};
     double huge[] = {1, -1e308, 9e15, 1e308};
     double tiny[] = {1, 5e-324, 2, 1e-300};
@@ -332,6 +333,7 @@ static void odd_values_make_a_chart_or_a_sentence(void **state)
     add_chart(&svg, one, 1, true);
     assert_contains(svg.data, "<circle");
     csi_str_clear(&svg);
+    add_chart(&svg, far, 1, true);
     add_chart(&svg, same, 2, true);
     add_chart(&svg, huge, 2, true);
     add_chart(&svg, tiny, 2, true);
