@@ -16,6 +16,7 @@
 
 enum {
     TINY_PARAMS = 10,
+    TINY_MAX_COUNT = 1024,
     TINY_SEED = 7
 };
 
@@ -118,7 +119,7 @@ static inline cs_status tiny_train(cs_param_set *set, double salt)
     for (int32_t k = 0; k < set->n; k++) {
         cs_param_state *p = &set->items[k];
         const double at = salt + (double)(p->spec - set->graph->params);
-        double values[128];
+        double values[TINY_MAX_COUNT];
         for (int64_t i = 0; i < p->count; i++) {
             const double x = at + 0.001 * (double)(i + 1) / 3.0;
             values[i] = (double)(float)x;
