@@ -263,6 +263,12 @@ CS_API CS_NODISCARD cs_status cs_config_print(const cs_config *config,
 /* 16 hex digits over everything that changes the numbers of a run (model,
  * data, training, seed), not over output, logging, parallel, checkpoint. */
 CS_API void cs_config_hash(const cs_config *config, char out[17]);
+/* The first thing that makes two hashes differ, such as "training:
+ * 'max_steps: 3' was 'max_steps: 5'"; "" when they are equal. [out,own]
+ * csi_free. */
+CS_API CS_NODISCARD cs_status cs_config_compare(const cs_config *now,
+                                                const cs_config *was,
+                                                char **out);
 /* The manual of one dotted key, of a subtree, or of all ("" or NULL), as text
  * or as Markdown (docs/recipe.md is this output). [out,own] csi_free. */
 CS_API CS_NODISCARD cs_status cs_config_explain(const char *key, bool markdown,

@@ -300,7 +300,7 @@ cs_status csi_file_mtime_ns(const char *path, int64_t *ns)
     struct stat info;
 
     if (stat_path(path, &info) != 0) {
-        return CSI_FAIL_FILE(path, "read its time");
+        return CSI_FAIL_FILE(path, "read");
     }
     *ns = (int64_t)info.st_mtim.tv_sec * 1000000000 + info.st_mtim.tv_nsec;
     return CS_OK;

@@ -71,23 +71,20 @@ static void add_resume_command(const cli_options *o, csi_str *text)
     if (o->n_ranks > 1) {
         csi_str_addf(text, " --ranks %d", o->n_ranks);
     }
+    if (o->n_threads > 0) {
+        csi_str_addf(text, " --threads %d", o->n_threads);
+    }
     for (int32_t i = 0; i < o->n_overrides; i++) {
         csi_str_addf(text, " '%s'", o->overrides[i]);
     }
     csi_str_add(text, " --resume\n");
 }
 
-static void add_lines(const cli_options *o, const cs_config *config,
-                      const char *folder, const cs_train_result *r,
-                      csi_str *text)
+static void add_summary(const cli_options *o, const cs_train_result *r,
+                        csi_str *text)
 {
     char time[32];
 
-    if (o->is_dry_run) {
-        csi_str_add(text, "dry run: recipe, weights, data and plan are in "
-                          "order; nothing was trained\n");
-        return;
-    }
     csi_str_addf(text, "%s%s after %" PRId64 " steps in %s: loss %.4f -> %.4f",
                  o->is_quiet ? "" : "\n",
                  r->stopped_by_signal != 0 ? "stopped by a signal, saved,"
@@ -100,6 +97,25 @@ static void add_lines(const cli_options *o, const cs_config *config,
                      r->skipped_samples);
     }
     csi_str_add(text, "\n");
+}
+
+static void add_lines(const cli_options *o, const cs_config *config,
+                      const char *folder, const cs_train_result *r,
+                      csi_str *text)
+{
+    if (o->is_dry_run) {
+        csi_str_add(text, "dry run: recipe, weights, data and plan are in "
+                          "order; nothing was trained\n");
+        return;
+    }
+    if (r->train_s == 0.0 && r->stopped_by_signal == 0) {
+        csi_str_addf(text,
+                     "nothing is left to train: step %" PRId64
+                     " was the last\n",
+                     r->steps);
+    } else {
+        add_summary(o, r, text);
+    }
     if (r->stopped_by_signal != 0) {
         add_resume_command(o, text);
         return;

@@ -164,3 +164,70 @@ void cs_config_hash(const cs_config *config, char out[17])
 
     (void)snprintf(out, 17, "%016" PRIx64, loaded->hash);
 }
+
+static size_t line_length(const char *text)
+{
+    return strcspn(text, "\n");
+}
+
+static bool is_same_line(const char *a, const char *b)
+{
+    const size_t n = line_length(a);
+
+    return n == line_length(b) && memcmp(a, b, n) == 0;
+}
+
+static void add_line(csi_str *out, const char *line)
+{
+    const size_t n_spaces = strspn(line, " ");
+
+    csi_str_add_bytes(out, line + n_spaces, line_length(line) - n_spaces);
+}
+
+/* Both texts have one key a line, sections begin at the margin. */
+static void compare_lines(const char *now, const char *was, csi_str *out)
+{
+    const char *section = "";
+
+    while (is_same_line(now, was) && *now != '\0') {
+        section = *now != ' ' && *now != '-' ? now : section;
+        now += line_length(now);
+        was += line_length(was);
+        now += *now == '\n';
+        was += *was == '\n';
+    }
+    if (*now == '\0' && *was == '\0') {
+        return;
+    }
+    if (*now == ' ' || *was == ' ') {
+        add_line(out, section);
+        csi_str_add(out, " ");
+    }
+    csi_str_add(out, "'");
+    add_line(out, now);
+    csi_str_add(out, "' was '");
+    add_line(out, was);
+    csi_str_add(out, "'");
+}
+
+cs_status cs_config_compare(const cs_config *now, const cs_config *was,
+                            char **out)
+{
+    csi_str texts[2] = {{0}, {0}};
+    csi_str difference = {0};
+    cs_status st = CS_OK;
+
+    CS_TRY_GOTO(done, csi_print_config(now, true, &texts[0]));
+    CS_TRY_GOTO(done, csi_print_config(was, true, &texts[1]));
+    csi_str_add(&difference, "");
+    compare_lines(csi_str_get(&texts[0]), csi_str_get(&texts[1]), &difference);
+    CS_TRY_GOTO(done, csi_str_check(&difference));
+    *out = csi_strdup(csi_str_get(&difference));
+    CS_CHECK_GOTO(done, *out != NULL, CS_ERR_NOMEM,
+                  "no memory to compare recipes");
+done:
+    csi_str_fini(&texts[0]);
+    csi_str_fini(&texts[1]);
+    csi_str_fini(&difference);
+    return st;
+}

@@ -131,6 +131,24 @@ static cs_status check_info(const csi_audio_source *s, const SF_INFO *info)
     return CS_OK;
 }
 
+/* libsndfile takes the length of a cut WAV file from what is there, so that
+ * nobody would know. Sizes of 0 and -1 are those of streams. */
+static cs_status check_wave_size(const csi_audio_source *s)
+{
+    if (!starts_with(s, 0, "RIFF") || s->n_bytes < 8) {
+        return CS_OK;
+    }
+    const uint64_t wanted = (uint64_t)s->bytes[4] | (uint64_t)s->bytes[5] << 8 |
+                            (uint64_t)s->bytes[6] << 16 |
+                            (uint64_t)s->bytes[7] << 24;
+    const bool is_stream = wanted == 0 || wanted >= 0x7fffff00U;
+    CS_CHECK(is_stream || wanted + 8 <= s->n_bytes, CS_ERR_FORMAT,
+             "%s: truncated recording: the header says %" PRIu64
+             " bytes, got %zu",
+             s->where, wanted + 8, s->n_bytes);
+    return CS_OK;
+}
+
 static cs_status open_file(csi_audio *file, const csi_audio_source *s)
 {
     SF_VIRTUAL_IO callbacks = {.get_filelen = on_length,
@@ -138,6 +156,7 @@ static cs_status open_file(csi_audio *file, const csi_audio_source *s)
                                .read = on_read,
                                .tell = on_tell};
 
+    CS_TRY(check_wave_size(s));
     file->source = s;
     file->handle = sf_open_virtual(&callbacks, SFM_READ, &file->info, file);
     CS_CHECK(file->handle != NULL, CS_ERR_FORMAT, "%s: broken recording: %s",

@@ -316,18 +316,6 @@ static cs_status find_media(const cs_dataset *dataset, int64_t sample,
                           path);
 }
 
-cs_status cs_dataset_media(const cs_dataset *dataset, int64_t sample,
-                           int32_t run, float *rows)
-{
-    char path[CSI_MEDIA_PATH_BYTES];
-
-    CS_TRY(find_media(dataset, sample, run, path));
-    const cs_index_run *const r = &dataset->index.view.runs[run];
-
-    return cs_media_read(&dataset->processors[r->modality], path, r->input_rows,
-                         rows);
-}
-
 cs_status cs_dataset_media_path(const cs_dataset *dataset, int64_t sample,
                                 int32_t run, char **path)
 {
@@ -373,24 +361,85 @@ static cs_status copy_all(const csi_llava_element *element,
     return CS_OK;
 }
 
+static int64_t line_at(const data_file *file, int64_t offset)
+{
+    const char *at = (const char *)file->map.data;
+    const char *const end = at + offset;
+    int64_t line = 1;
+
+    while ((at = memchr(at, '\n', (size_t)(end - at))) != NULL) {
+        at++;
+        line++;
+    }
+    return line;
+}
+
+/* Both are the caller's to free, also after a failure. */
+static cs_status read_again(const cs_dataset *dataset, int64_t sample,
+                            csi_llava_element *element,
+                            csi_llava_sample *parsed)
+{
+    const cs_index_sample *const s = &dataset->index.view.samples[sample];
+    const data_file *const file = &dataset->files[s->dataset];
+
+    CS_CHECK(s->offset <= (int64_t)file->map.n_bytes - s->n_bytes,
+             CS_ERR_FORMAT, "%s: changed since it was indexed", file->path);
+    CS_TRY(csi_json_parse((const char *)file->map.data + s->offset,
+                          (size_t)s->n_bytes, file->path, &element->json));
+    element->offset = s->offset;
+    element->line = line_at(file, s->offset);
+    return csi_llava_read(NULL, file->path, element, parsed);
+}
+
+/* Puts file, line and id before the sentence of the last error. */
+static void name_sample(const cs_dataset *dataset, int64_t sample)
+{
+    csi_llava_element element = {.number = -1};
+    csi_llava_sample parsed = {0};
+    cs_error error;
+    char message[CS_ERROR_MESSAGE_BYTES];
+
+    cs_error_get(&error);
+    if (read_again(dataset, sample, &element, &parsed) == CS_OK) {
+        (void)snprintf(message, sizeof message, "%s: ", parsed.where);
+        const size_t n = strlen(message);
+        (void)snprintf(message + n, sizeof message - n, "%s", error.message);
+        memcpy(error.message, message, sizeof message);
+    }
+    cs_error_set(&error);
+    csi_llava_sample_fini(&parsed);
+    json_decref(element.json);
+}
+
+cs_status cs_dataset_media(const cs_dataset *dataset, int64_t sample,
+                           int32_t run, float *rows)
+{
+    char path[CSI_MEDIA_PATH_BYTES];
+
+    CS_TRY(find_media(dataset, sample, run, path));
+    const cs_index_run *const r = &dataset->index.view.runs[run];
+
+    const cs_status st = cs_media_read(&dataset->processors[r->modality], path,
+                                       r->input_rows, rows);
+    if (st != CS_OK) {
+        name_sample(dataset, sample);
+    }
+    CS_TRY(st);
+    return CS_OK;
+}
+
 cs_status cs_dataset_describe(const cs_dataset *dataset, int64_t sample,
                               char **id, char **prompt, char **answer)
 {
     CS_TRY(check_sample(dataset, sample));
-    const cs_index_sample *const s = &dataset->index.view.samples[sample];
-    const data_file *const file = &dataset->files[s->dataset];
-    csi_llava_element element = {.offset = s->offset, .number = sample};
+    csi_llava_element element = {.number = sample};
     csi_llava_sample parsed = {0};
     csi_str asked = {0};
     csi_str said = {0};
     char *copies[3] = {NULL, NULL, NULL};
     cs_status st = CS_OK;
 
-    CS_CHECK(s->offset <= (int64_t)file->map.n_bytes - s->n_bytes,
-             CS_ERR_FORMAT, "%s: changed since it was indexed", file->path);
-    CS_TRY(csi_json_parse((const char *)file->map.data + s->offset,
-                          (size_t)s->n_bytes, file->path, &element.json));
-    CS_TRY_GOTO(done, csi_llava_read(NULL, file->path, &element, &parsed));
+    CS_TRY_GOTO(done, read_again(dataset, sample, &element, &parsed));
     CS_TRY_GOTO(done, print_turns(&parsed, &asked, &said));
     CS_TRY_GOTO(done, copy_all(&element, &asked, &said, copies));
     *id = copies[0];

@@ -166,23 +166,21 @@ static void write_where(const char *path, const csi_llava_element *element,
                         char where[CSI_WHERE_BYTES])
 {
     const json_t *const id = json_object_get(element->json, "id");
+    char number[32] = "";
+    char name[80] = "";
 
+    if (element->number >= 0) {
+        (void)snprintf(number, sizeof number, " %" PRId64, element->number);
+    }
     if (json_is_string(id)) {
-        (void)snprintf(where, CSI_WHERE_BYTES,
-                       "%.300s:%" PRId64 ": sample %" PRId64 " (id \"%.60s\")",
-                       path, element->line, element->number,
+        (void)snprintf(name, sizeof name, " (id \"%.60s\")",
                        json_string_value(id));
     } else if (json_is_integer(id)) {
-        (void)snprintf(where, CSI_WHERE_BYTES,
-                       "%.300s:%" PRId64 ": sample %" PRId64
-                       " (id %" JSON_INTEGER_FORMAT ")",
-                       path, element->line, element->number,
+        (void)snprintf(name, sizeof name, " (id %" JSON_INTEGER_FORMAT ")",
                        json_integer_value(id));
-    } else {
-        (void)snprintf(where, CSI_WHERE_BYTES,
-                       "%.300s:%" PRId64 ": sample %" PRId64, path,
-                       element->line, element->number);
     }
+    (void)snprintf(where, CSI_WHERE_BYTES, "%.300s:%" PRId64 ": sample%s%s",
+                   path, element->line, number, name);
 }
 
 cs_status csi_llava_id(const csi_llava_element *element, char **out)
@@ -324,10 +322,33 @@ static const char *const KEYS[][2] = {
     [CS_MODALITY_AUDIO] = {"audio", "audios"},
 };
 
+static bool holds_nothing(const json_t *value)
+{
+    return value == NULL || json_is_null(value) ||
+           (json_is_array(value) && json_array_size(value) == 0);
+}
+
+static cs_status check_video(const csi_chat_format *format, const json_t *json,
+                             const char *where)
+{
+    bool is_read = false;
+
+    for (int32_t m = 0; m < format->n_modalities; m++) {
+        is_read |= strcmp(format->modality[m].name, "video") == 0;
+    }
+    CS_CHECK(is_read || holds_nothing(json_object_get(json, "video")),
+             CS_ERR_FORMAT,
+             "%s: key 'video': the model has no encoder of that "
+             "name",
+             where);
+    return CS_OK;
+}
+
 /* Media that no encoder of the model reads are a mistake in the recipe. */
 static cs_status check_keys(const csi_chat_format *format, const json_t *json,
                             const char *where)
 {
+    CS_TRY(check_video(format, json, where));
     for (int kind = CS_MODALITY_VISION; kind <= CS_MODALITY_AUDIO; kind++) {
         bool is_read = false;
 
@@ -337,10 +358,9 @@ static cs_status check_keys(const csi_chat_format *format, const json_t *json,
         for (int k = 0; k < 2 && !is_read; k++) {
             const json_t *const value = json_object_get(json, KEYS[kind][k]);
 
-            CS_CHECK(value == NULL || json_is_null(value) ||
-                         (json_is_array(value) && json_array_size(value) == 0),
-                     CS_ERR_FORMAT, "%s: key '%s': the model has no %s encoder",
-                     where, KEYS[kind][k],
+            CS_CHECK(holds_nothing(value), CS_ERR_FORMAT,
+                     "%s: key '%s': the model has no %s encoder", where,
+                     KEYS[kind][k],
                      kind == CS_MODALITY_VISION ? "vision" : "audio");
         }
     }

@@ -12,7 +12,7 @@
  *
  * "image"/"images" (one path or a list) feed the first vision encoder,
  * "audio"/"audios" the first audio encoder; an encoder's own name is a key for
- * it too. Other keys are somebody else's.
+ * it too. Other keys are somebody else's, except "video".
  */
 #include "base/json.h"
 
@@ -32,7 +32,7 @@ typedef struct csi_llava_reader {
     bool is_array, has_begun, is_over;
 } csi_llava_reader;
 
-/* One sample's JSON and where it lies. */
+/* One sample's JSON and where it lies; number < 0 = not known. */
 typedef struct csi_llava_element {
     json_t *json; /* [own]: json_decref; NULL = no sample is left */
     int64_t offset, n_bytes, line, number;

@@ -9,6 +9,8 @@
  *     right    [text][item of s, 5 rows][text + labels]
  *     swapped  [text][item of d, 7 rows ][text + labels]
  */
+#include "cornstarch/log.h"
+
 #include "base/alloc.h"
 #include "base/checked.h"
 
@@ -240,19 +242,50 @@ static cs_status load_chunk(const selection *s, const cs_batch_plan *plan,
     return CS_OK;
 }
 
-static cs_status run_selection(cs_model *m, const selection *s,
-                               cs_evaluation *out)
+/* What every sample that was run has lost. */
+typedef struct losses {
+    double *nll, *tokens; /* owned */
+    int64_t n;
+    double nll_sum, token_sum;
+} losses;
+
+static void add_losses(losses *l, const cs_step_result *result)
 {
-    cs_status st = CS_OK;
-    const cs_config *c = m->config;
-    cs_batch_plan *plan = NULL;
-    chunk_data d = {0};
-    double *nll = csi_calloc((size_t)s->n + 1, sizeof *nll);
-    double *tokens = csi_calloc((size_t)s->n + 1, sizeof *tokens);
-    int64_t n = 0;
-    double sum = 0.0;
-    double sum_tokens = 0.0;
+    for (int64_t i = 0; i < result->n_samples; i++, l->n++) {
+        l->nll[l->n] = result->sample_nll[i];
+        l->tokens[l->n] = (double)result->sample_tokens[i];
+        l->nll_sum += l->nll[l->n];
+        l->token_sum += l->tokens[l->n];
+    }
+}
+
+static cs_evaluation summarise(const losses *l)
+{
+    const double loss = l->token_sum > 0.0 ? l->nll_sum / l->token_sum : 0.0;
+    const double n = (double)l->n;
     double spread = 0.0;
+
+    for (int64_t i = 0; i < l->n; i++) {
+        const double rest = l->nll[i] - loss * l->tokens[i];
+        spread += rest * rest;
+    }
+    return (cs_evaluation){
+        .loss = loss,
+        .stderr_ = l->n > 1
+                       ? sqrt(spread * n / (n - 1.0)) / fmax(l->token_sum, 1.0)
+                       : 0.0,
+        .n_samples = l->n,
+        .label_tokens = (int64_t)l->token_sum,
+    };
+}
+
+/* A chunk with a sample that cannot be read is halved until the sample is
+ * alone and, where the recipe skips bad samples, left out. */
+static cs_status run_chunks(cs_model *m, const selection *s,
+                            cs_batch_plan *plan, chunk_data *d, losses *l)
+{
+    const cs_config *c = m->config;
+    const bool skips = c->data.bad_sample == CS_BAD_SAMPLE_SKIP;
     const cs_batch_settings settings = {
         .packing = c->data.packing,
         .global_batch_size = CHUNK_SAMPLES,
@@ -261,42 +294,56 @@ static cs_status run_selection(cs_model *m, const selection *s,
         .n_replicas = 1,
         .attention = c->model.attention,
     };
+    int64_t limit = CHUNK_SAMPLES;
+
+    for (int64_t i = 0; i < s->n;) {
+        const int64_t count = csi_min_i64(limit, s->n - i);
+        cs_step_result result;
+        CS_TRY(cs_batch_plan_range(plan, &s->view, &settings, i, count));
+        const cs_status st = load_chunk(s, plan, d);
+        const bool is_bad = st == CS_ERR_FORMAT || st == CS_ERR_IO;
+        if (is_bad && skips && count > 1) {
+            limit = count / 2;
+            continue;
+        }
+        if (is_bad && skips) {
+            cs_log(CS_LOG_WARN, "infer", "skipped a sample: %s",
+                   cs_error_message());
+        } else {
+            CS_TRY(st);
+            const cs_step_input input = {.plan = plan, .data = d->data};
+            CS_TRY(cs_runtime_step(m->runtime, &input, &result));
+            add_losses(l, &result);
+        }
+        i += count;
+        limit = CHUNK_SAMPLES;
+    }
+    return CS_OK;
+}
+
+static cs_status run_selection(cs_model *m, const selection *s,
+                               cs_evaluation *out)
+{
+    cs_status st = CS_OK;
+    cs_batch_plan *plan = NULL;
+    chunk_data d = {0};
+    losses l = {
+        .nll = csi_calloc((size_t)s->n + 1, sizeof *l.nll),
+        .tokens = csi_calloc((size_t)s->n + 1, sizeof *l.tokens),
+    };
 
     csi_arena_init(&d.arena, 1 << 20);
-    CS_CHECK_GOTO(done, nll != NULL && tokens != NULL, CS_ERR_NOMEM,
+    CS_CHECK_GOTO(done, l.nll != NULL && l.tokens != NULL, CS_ERR_NOMEM,
                   "evaluation");
     CS_TRY_GOTO(done, cs_batch_plan_create(&plan));
-    for (int64_t first = 0; first < s->n; first += CHUNK_SAMPLES) {
-        cs_step_result result;
-        CS_TRY_GOTO(done, cs_batch_plan_range(plan, &s->view, &settings, first,
-                                              csi_min_i64(CHUNK_SAMPLES,
-                                                          s->n - first)));
-        CS_TRY_GOTO(done, load_chunk(s, plan, &d));
-        const cs_step_input input = {.plan = plan, .data = d.data};
-        CS_TRY_GOTO(done, cs_runtime_step(m->runtime, &input, &result));
-        for (int64_t i = 0; i < result.n_samples; i++, n++) {
-            nll[n] = result.sample_nll[i];
-            tokens[n] = (double)result.sample_tokens[i];
-            sum += nll[n];
-            sum_tokens += tokens[n];
-        }
-    }
-    const double loss = sum_tokens > 0.0 ? sum / sum_tokens : 0.0;
-    for (int64_t i = 0; i < n; i++) {
-        const double rest = nll[i] - loss * tokens[i];
-        spread += rest * rest;
-    }
-    *out = (cs_evaluation){
-        .loss = loss,
-        .stderr_ = n > 1 ? sqrt(spread * (double)n / (double)(n - 1)) /
-                               fmax(sum_tokens, 1.0)
-                         : 0.0,
-        .n_samples = n,
-        .label_tokens = (int64_t)sum_tokens,
-    };
+    CS_TRY_GOTO(done, run_chunks(m, s, plan, &d, &l));
+    CS_CHECK_GOTO(done, l.n > 0, CS_ERR_FORMAT,
+                  "evaluation: none of %lld samples could be read",
+                  (long long)s->n);
+    *out = summarise(&l);
 done:
-    csi_free(nll);
-    csi_free(tokens);
+    csi_free(l.nll);
+    csi_free(l.tokens);
     csi_arena_fini(&d.arena);
     cs_batch_plan_destroy(&plan);
     return st;

@@ -6,6 +6,8 @@
  *
  *     L = sum nll / sum n,   se = sqrt(N/(N-1) sum (nll_i - L n_i)^2) / sum n
  */
+#include "cornstarch/log.h"
+
 #include "base/checked.h"
 
 #include "internal.h"
@@ -32,12 +34,11 @@ static void add_samples(set_sums *sums, const cs_step_result *result)
     }
 }
 
-static cs_status run_chunk(csi_rank *r, int32_t set, int64_t first,
-                           int64_t count, set_sums *sums)
+/* All ranks of the pipeline return the same. */
+static cs_status load_chunk(csi_rank *r, int32_t set, int64_t first,
+                            int64_t count, const cs_loaded_microbatch **loaded)
 {
-    const cs_loaded_microbatch *loaded = NULL;
     cs_error error = {.status = CS_OK};
-    uint8_t *bad = r->bad;
     cs_batch_settings settings = r->run->settings;
 
     settings.n_replicas = 1;
@@ -46,17 +47,59 @@ static cs_status run_chunk(csi_rank *r, int32_t set, int64_t first,
                                cs_dataset_index(r->run->eval[set]), &settings,
                                first, count));
     CS_TRY(cs_loader_begin(r->eval_loader[set], r->eval_plan));
-    memset(bad, 0, (size_t)count);
-    CS_TRY(cs_loader_finish(r->eval_loader[set], &loaded, bad, &error));
+    memset(r->bad, 0, (size_t)count);
+    CS_TRY(cs_loader_finish(r->eval_loader[set], loaded, r->bad, &error));
     if (error.status != CS_OK) {
         cs_error_set(&error);
     }
-    CS_TRY(cs_comm_agree(r->pipeline, error.status));
+    const cs_status st = cs_comm_agree(r->pipeline, error.status);
+    r->has_bad_evaluation = st == CS_ERR_FORMAT || st == CS_ERR_IO;
+    CS_TRY(st);
+    return CS_OK;
+}
+
+static cs_status run_chunk(csi_rank *r, const cs_loaded_microbatch *loaded,
+                           set_sums *sums)
+{
+    cs_step_result result;
+
     CS_TRY(csi_take_data(r, r->eval_plan, loaded));
     const cs_step_input input = {.plan = r->eval_plan, .data = r->data};
-    cs_step_result result;
     CS_TRY(cs_runtime_step(r->runtime, &input, &result));
     add_samples(sums, &result);
+    return CS_OK;
+}
+
+/* A chunk with a sample that cannot be read is halved until the sample is
+ * alone and can be left out; every rank halves alike. */
+static cs_status run_set(csi_rank *r, int32_t set, int64_t n, set_sums *sums)
+{
+    const bool skips = r->run->config->data.bad_sample == CS_BAD_SAMPLE_SKIP;
+    const int64_t chunk = r->run->settings.global_batch_size;
+    int64_t limit = chunk;
+
+    for (int64_t i = 0; i < n;) {
+        const cs_loaded_microbatch *loaded = NULL;
+        const int64_t count = csi_min_i64(limit, n - i);
+        const cs_status st = load_chunk(r, set, i, count, &loaded);
+        if (st == CS_OK) {
+            CS_TRY(run_chunk(r, loaded, sums));
+            i += count;
+            limit = chunk;
+        } else if (!skips || !r->has_bad_evaluation) {
+            CS_TRY(st);
+        } else if (count > 1) {
+            limit = count / 2;
+        } else {
+            if (csi_is_main(r)) {
+                cs_log(CS_LOG_WARN, "train", "evaluation skipped a sample: %s",
+                       cs_error_message());
+            }
+            i++;
+            limit = chunk;
+        }
+    }
+    r->has_bad_evaluation = false;
     return CS_OK;
 }
 
@@ -67,14 +110,20 @@ static cs_status evaluate_set(csi_rank *r, int32_t set)
     const int64_t n = c->evaluation.max_samples > 0
                           ? csi_min_i64(n_all, c->evaluation.max_samples)
                           : n_all;
-    const int64_t chunk = r->run->settings.global_batch_size;
     set_sums s = {0};
 
-    for (int64_t i = 0; i < n && r->shard->replica == 0; i += chunk) {
-        CS_TRY(run_chunk(r, set, i, csi_min_i64(chunk, n - i), &s));
+    cs_status st = r->shard->replica == 0 ? run_set(r, set, n, &s) : CS_OK;
+    if (st == CS_OK || r->has_bad_evaluation) {
+        st = cs_comm_agree(r->world, st);
+        r->has_bad_evaluation = st != CS_OK;
     }
+    CS_TRY(st);
     _Static_assert(sizeof s == 6 * sizeof(double), "plain doubles");
     CS_TRY(cs_comm_all_reduce(r->world, &s, 6, CS_F64));
+    r->has_bad_evaluation = s.n == 0.0;
+    CS_CHECK(s.n > 0.0, CS_ERR_FORMAT,
+             "data.eval '%s': none of its samples could be read",
+             c->data.eval[set].name);
     if (!csi_is_main(r)) {
         return CS_OK;
     }

@@ -100,15 +100,21 @@ typedef struct report_samples {
     cs_report_sample *samples; /* strings owned */
 } report_samples;
 
+static void sample_fini(cs_report_sample *x)
+{
+    const char *const texts[] = {x->id,     x->image_path, x->audio_path,
+                                 x->prompt, x->answer,     x->generated};
+
+    for (size_t k = 0; k < sizeof texts / sizeof texts[0]; k++) {
+        csi_free((void *)(uintptr_t)texts[k]);
+    }
+    *x = (cs_report_sample){0};
+}
+
 static void samples_fini(report_samples *s)
 {
     for (int32_t i = 0; i < s->n; i++) {
-        cs_report_sample *x = &s->samples[i];
-        const char *const texts[] = {x->id,     x->image_path, x->audio_path,
-                                     x->prompt, x->answer,     x->generated};
-        for (size_t k = 0; k < sizeof texts / sizeof texts[0]; k++) {
-            csi_free((void *)(uintptr_t)texts[k]);
-        }
+        sample_fini(&s->samples[i]);
     }
     csi_free(s->samples);
     *s = (report_samples){0};
@@ -201,10 +207,16 @@ static cs_status make_samples(const csi_run *run, report_samples *out)
     CS_CHECK(out->samples != NULL, CS_ERR_NOMEM, "report samples");
     CS_TRY_GOTO(done, cs_model_open(&options, &model));
     for (int32_t i = 0; i < n; i++) {
-        out->n = i + 1;
-        CS_TRY_GOTO(done,
-                    describe_sample(run, model, dataset, (int64_t)i * n_all / n,
-                                    &out->samples[i]));
+        cs_report_sample *x = &out->samples[out->n++];
+        st = describe_sample(run, model, dataset, (int64_t)i * n_all / n, x);
+        if (st == CS_ERR_FORMAT && c->data.bad_sample == CS_BAD_SAMPLE_SKIP) {
+            cs_log(CS_LOG_WARN, "train", "the report leaves out a sample: %s",
+                   cs_error_message());
+            sample_fini(x);
+            out->n--;
+            st = CS_OK;
+        }
+        CS_TRY_GOTO(done, st);
     }
 done:
     cs_model_close(&model);

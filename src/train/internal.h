@@ -82,6 +82,7 @@ typedef struct csi_rank {
     double step_s;
     bool wants_stop, wants_save; /* agreed */
     bool stopped_early;
+    bool has_bad_evaluation; /* agreed: a sample of it cannot be read */
 } csi_rank;
 
 static inline bool csi_is_main(const csi_rank *r)

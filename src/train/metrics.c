@@ -107,7 +107,9 @@ double csi_median_step_s(const csi_run *run)
 
 cs_status csi_write_step(csi_rank *r, const cs_batch_plan *plan)
 {
-    const double loss = r->sums.loss_sum / (double)plan->label_tokens;
+    const double loss = plan->label_tokens > 0
+                            ? r->sums.loss_sum / (double)plan->label_tokens
+                            : NAN; /* all samples of the step were bad */
     const double tokens_per_s = (double)plan->n_tokens / r->step_s;
     double flops = 0.0;
     csi_str line = {0};
@@ -171,10 +173,10 @@ cs_status csi_write_evaluation(csi_rank *r, int32_t set)
 
     csi_str_addf(&line, "{\"step\": %" PRId64 ", \"eval\": \"", r->state.step);
     csi_str_add_json(&line, name);
-    csi_str_addf(&line,
-                 "\", \"eval_loss\": %.17g, \"eval_stderr\": %.9g, "
-                 "\"n_samples\": %" PRId64 "}\n",
-                 e->loss, e->stderr_, e->n_samples);
+    csi_str_add(&line, "\", \"eval_loss\": ");
+    csi_str_addf(&line, isfinite(e->loss) ? "%.17g" : "null", e->loss);
+    add_number(&line, "eval_stderr", e->stderr_);
+    csi_str_addf(&line, ", \"n_samples\": %" PRId64 "}\n", e->n_samples);
     csi_str_addf(&tag, "eval/%s/loss", name);
     CS_TRY_GOTO(done, csi_str_check(&line));
     CS_TRY_GOTO(done, csi_str_check(&tag));

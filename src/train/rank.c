@@ -254,6 +254,18 @@ static cs_status run_step(csi_rank *r)
     return has_next ? csi_finish_load(r, next) : CS_OK;
 }
 
+/* What was trained is saved before an unreadable evaluation ends the run. */
+static cs_status save_and_fail(csi_rank *r)
+{
+    cs_error error;
+
+    cs_error_get(&error);
+    CS_TRY(save(r));
+    CS_TRY(cs_checkpoint_finish(r->writer));
+    cs_error_set(&error);
+    return error.status;
+}
+
 static cs_status train_loop(csi_rank *r)
 {
     const cs_config *c = r->run->config;
@@ -270,7 +282,9 @@ static cs_status train_loop(csi_rank *r)
         const bool is_last = step == r->run->n_steps;
         if (is_due(step, c->evaluation.every) ||
             (is_last && c->evaluation.at_end)) {
-            CS_TRY(evaluate(r));
+            const cs_status st = evaluate(r);
+            CS_TRY(st != CS_OK && r->has_bad_evaluation ? save_and_fail(r)
+                                                        : st);
         }
         if (is_due(step, c->checkpoint.every) || is_last || r->wants_save ||
             r->wants_stop || r->stopped_early) {

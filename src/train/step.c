@@ -95,31 +95,47 @@ static int compare_i64(const void *a, const void *b)
     return (x > y) - (x < y);
 }
 
+/* Sorts, keeps one of each; a small data set has a sample twice in a step. */
+static int64_t sort_unique(int64_t *values, int64_t n)
+{
+    int64_t kept = 0;
+
+    qsort(values, (size_t)n, sizeof *values, compare_i64);
+    for (int64_t i = 0; i < n; i++) {
+        if (kept == 0 || values[kept - 1] != values[i]) {
+            values[kept++] = values[i];
+        }
+    }
+    return kept;
+}
+
 /* Adds the samples that any rank found bad to the dropped ones. */
 static cs_status drop_bad(csi_rank *r, const cs_batch_plan *plan,
                           int64_t *n_new)
 {
+    const int64_t n_before = r->state.n_dropped;
     int64_t n = 0;
 
     for (int64_t i = 0; i < plan->n_samples; i++) {
         n += r->flags[i] > 0.0F;
     }
-    *n_new = n;
+    *n_new = 0;
     if (n == 0) {
         return CS_OK;
     }
     int64_t *dropped =
-        csi_realloc(r->state.dropped,
-                    (size_t)(r->state.n_dropped + n) * sizeof *dropped);
+        csi_realloc(r->state.dropped, (size_t)(n_before + n) * sizeof *dropped);
     CS_CHECK(dropped != NULL, CS_ERR_NOMEM, "list of dropped samples");
     r->state.dropped = dropped;
+    n = n_before;
     for (int64_t i = 0; i < plan->n_samples; i++) {
         if (r->flags[i] > 0.0F) {
-            dropped[r->state.n_dropped++] = plan->samples[i];
+            dropped[n++] = plan->samples[i];
         }
     }
-    qsort(dropped, (size_t)r->state.n_dropped, sizeof *dropped, compare_i64);
-    r->state.skipped_samples += n;
+    r->state.n_dropped = sort_unique(dropped, n);
+    *n_new = r->state.n_dropped - n_before;
+    r->state.skipped_samples += *n_new;
     return CS_OK;
 }
 
@@ -150,6 +166,8 @@ static cs_status exchange(csi_rank *r, const cs_batch_plan *plan,
 
 cs_status csi_finish_load(csi_rank *r, cs_batch_plan *plan)
 {
+    const int64_t n_all = cs_dataset_index(r->run->train)->n_samples;
+
     for (;;) {
         cs_error error = {.status = CS_OK};
         int64_t n_new = 0;
@@ -161,8 +179,15 @@ cs_status csi_finish_load(csi_rank *r, cs_batch_plan *plan)
             return CS_OK;
         }
         if (error.status != CS_OK) {
-            cs_log(CS_LOG_WARN, "train", "skipped a sample: %s", error.message);
+            cs_log(CS_LOG_WARN, "train",
+                   "skipped %" PRId64 " of %" PRId64 " samples of step %" PRId64
+                   ": %s",
+                   n_new, plan->n_samples, plan->step, error.message);
         }
+        CS_CHECK(r->state.n_dropped < n_all, CS_ERR_FORMAT,
+                 "data.train: none of its %" PRId64 " samples can be read%s%s",
+                 n_all, error.status != CS_OK ? ": " : "",
+                 error.status != CS_OK ? error.message : "");
         CS_TRY(cs_batch_plan_build(plan, cs_dataset_index(r->run->train),
                                    &r->run->settings, plan->step,
                                    r->state.dropped, r->state.n_dropped));

@@ -11,6 +11,7 @@
 
 #include <inttypes.h>
 #include <limits.h>
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -22,6 +23,30 @@ static cs_status has_entry(const char *folder, const char *name, bool *has)
     *has = csi_file_exists(path);
     csi_free(path);
     return CS_OK;
+}
+
+/* The checkpoint would refuse another recipe too, but knows hashes only. */
+static cs_status check_resumed_recipe(const cs_train_options *o)
+{
+    char *path = NULL;
+    char *difference = NULL;
+    cs_config *was = NULL;
+    cs_status st = CS_OK;
+
+    CS_TRY(csi_path_join(o->run_folder, "recipe.yaml", &path));
+    if (csi_file_exists(path)) {
+        CS_TRY_GOTO(done, cs_config_load(path, NULL, 0, &was));
+        CS_TRY_GOTO(done, cs_config_compare(o->config, was, &difference));
+        CS_CHECK_GOTO(done, difference[0] == '\0', CS_ERR_ARG,
+                      "%s: --resume goes on with the recipe that the run began "
+                      "with: %s",
+                      path, difference);
+    }
+done:
+    csi_free(path);
+    csi_free(difference);
+    cs_config_destroy(&was);
+    return st;
 }
 
 /* What must be known before anything is read. */
@@ -39,7 +64,7 @@ static cs_status check_run_folder(const cs_train_options *o)
         CS_CHECK(cs_checkpoint_latest(o->run_folder) > 0, CS_ERR_ARG,
                  "%s: --resume, but there is no complete checkpoint",
                  o->run_folder);
-        return CS_OK;
+        return check_resumed_recipe(o);
     }
     CS_CHECK(is_empty || o->overwrite, CS_ERR_ARG,
              "%s: the run folder is not empty: --resume goes on, --overwrite "
@@ -83,7 +108,7 @@ static cs_status remove_old_run(const cs_train_options *o)
     static const char *const NAMES[] = {
         "metrics.jsonl", "trace.json",  "report.html", "tensorboard",
         "checkpoints",   "model",       "model.tmp",   "model.old",
-        "plan.json",     "recipe.yaml",
+        "plan.json",     "recipe.yaml", ".index",
     };
     const cs_config *c = o->config;
 
@@ -170,6 +195,8 @@ cs_status cs_train(const cs_train_options *options, cs_train_result *result)
     csi_run run = {.options = options};
 
     csi_signal_reset();
+    run.result.first_loss = NAN;
+    run.result.last_loss = NAN;
     CS_TRY_GOTO(done, check_run_folder(options));
     CS_TRY_GOTO(done, csi_run_create(&run, options));
     CS_TRY_GOTO(done, cs_weights_check(run.graph));
