@@ -347,108 +347,149 @@ static cs_status call_adamw(cs_backend *b, const void *args)
     return b->ops.adamw(b, args);
 }
 
-static void bench_rows(bench *b, cs_dtype dtype, int64_t rows, int64_t dim)
+/* Arrays of one size for every memory-bound kernel. */
+typedef struct arrays {
+    cs_dtype dtype;
+    int64_t rows, dim;
+    void *x, *r, *s, *y, *w, *rstd, *dw;
+    int32_t *position;
+    double frequency[32];
+} arrays;
+
+static arrays make_arrays(cs_dtype dtype, int64_t rows, int64_t dim)
 {
     const int64_t n = rows * dim;
-    const double array = (double)n * (double)cs_dtype_bytes(dtype);
-    void *x = values(dtype, n);
-    void *r = values(dtype, n);
-    void *s = values(dtype, n);
-    void *y = values(dtype, n);
-    void *w = values(dtype, dim);
-    void *rstd = values(CS_F32, rows);
-    void *dw = values(CS_F32, dim);
-    int32_t *position = calloc((size_t)rows, sizeof *position);
-    double frequency[32];
-    const cs_norm_args norm = {.dtype = dtype,
-                               .kind = CS_NORM_RMS,
-                               .rows = rows,
-                               .dim = dim,
-                               .eps = 1e-6,
-                               .x_TD = x,
-                               .r_TD = r,
-                               .w_D = w,
-                               .s_TD = s,
-                               .y_TD = y,
-                               .rstd_T = rstd};
-    const cs_norm_backward_args norm_backward = {.dtype = dtype,
-                                                 .kind = CS_NORM_RMS,
-                                                 .rows = rows,
-                                                 .dim = dim,
-                                                 .s_TD = s,
-                                                 .w_D = w,
-                                                 .rstd_T = rstd,
-                                                 .dy_TD = y,
-                                                 .ds_TD = x,
-                                                 .dw_D = dw};
-    const cs_gated_args gated = {.dtype = dtype,
-                                 .count = n,
-                                 .activation = CS_ACT_SILU,
-                                 .gate = x,
-                                 .up = r,
-                                 .y = y,
-                                 .dy = s,
-                                 .dgate = y,
-                                 .dup = s};
-    const cs_activation_args gelu = {.dtype = dtype,
-                                     .count = n,
-                                     .activation = CS_ACT_GELU,
-                                     .x = x,
-                                     .dy = r,
-                                     .y = y};
-    const cs_rope_args rope = {.dtype = dtype,
-                               .rows = rows,
-                               .q_heads = (int32_t)(dim / 64),
-                               .k_heads = 0,
+    arrays a = {.dtype = dtype,
+                .rows = rows,
+                .dim = dim,
+                .x = values(dtype, n),
+                .r = values(dtype, n),
+                .s = values(dtype, n),
+                .y = values(dtype, n),
+                .w = values(dtype, dim),
+                .rstd = values(CS_F32, rows),
+                .dw = values(CS_F32, dim),
+                .position = calloc((size_t)rows, sizeof(int32_t))};
+
+    for (int i = 0; i < 32; i++) {
+        a.frequency[i] = pow(10000.0, -i / 32.0);
+    }
+    for (int64_t t = 0; a.position != NULL && t < rows; t++) {
+        a.position[t] = (int32_t)(t % DOCUMENT);
+    }
+    return a;
+}
+
+static void free_arrays(arrays *a)
+{
+    free(a->x);
+    free(a->r);
+    free(a->s);
+    free(a->y);
+    free(a->w);
+    free(a->rstd);
+    free(a->dw);
+    free(a->position);
+}
+
+/* `passes` is how often an array of rows x dim is read or written. */
+static void bench_rows_call(bench *b, const arrays *a, const char *name,
+                            double passes,
+                            cs_status (*call)(cs_backend *, const void *),
+                            const void *args)
+{
+    measured m = {.name = name,
+                  .dtype = a->dtype,
+                  .work = passes * (double)(a->rows * a->dim) *
+                          (double)cs_dtype_bytes(a->dtype),
+                  .call = call,
+                  .args = args};
+
+    (void)snprintf(m.shape, sizeof m.shape, "%lldx%lld", (long long)a->rows,
+                   (long long)a->dim);
+    measure(b, &m);
+}
+
+static void bench_norms(bench *b, const arrays *a)
+{
+    const cs_norm_args forward = {.dtype = a->dtype,
+                                  .kind = CS_NORM_RMS,
+                                  .rows = a->rows,
+                                  .dim = a->dim,
+                                  .eps = 1e-6,
+                                  .x_TD = a->x,
+                                  .r_TD = a->r,
+                                  .w_D = a->w,
+                                  .s_TD = a->s,
+                                  .y_TD = a->y,
+                                  .rstd_T = a->rstd};
+    const cs_norm_backward_args backward = {.dtype = a->dtype,
+                                            .kind = CS_NORM_RMS,
+                                            .rows = a->rows,
+                                            .dim = a->dim,
+                                            .s_TD = a->s,
+                                            .w_D = a->w,
+                                            .rstd_T = a->rstd,
+                                            .dy_TD = a->y,
+                                            .ds_TD = a->x,
+                                            .dw_D = a->dw};
+    const cs_rope_args rope = {.dtype = a->dtype,
+                               .rows = a->rows,
+                               .q_heads = (int32_t)(a->dim / 64),
                                .head_dim = 64,
                                .rotary_dim = 64,
-                               .position_T = position,
-                               .inverse_frequency = frequency,
+                               .position_T = a->position,
+                               .inverse_frequency = a->frequency,
                                .scale = 1.0,
-                               .q_THK = s};
-    const cs_axpby_args add = {.dtype = dtype,
+                               .q_THK = a->s};
+
+    bench_rows_call(b, a, "norm+residual", 4, call_norm, &forward);
+    bench_rows_call(b, a, "norm_backward", 3, call_norm_backward, &backward);
+    bench_rows_call(b, a, "rope", 2, call_rope, &rope);
+}
+
+static void bench_pointwise(bench *b, const arrays *a)
+{
+    const int64_t n = a->rows * a->dim;
+    const cs_gated_args gated = {.dtype = a->dtype,
+                                 .count = n,
+                                 .activation = CS_ACT_SILU,
+                                 .gate = a->x,
+                                 .up = a->r,
+                                 .y = a->y,
+                                 .dy = a->s,
+                                 .dgate = a->y,
+                                 .dup = a->s};
+    const cs_activation_args gelu = {.dtype = a->dtype,
+                                     .count = n,
+                                     .activation = CS_ACT_GELU,
+                                     .x = a->x,
+                                     .dy = a->r,
+                                     .y = a->y};
+    const cs_axpby_args add = {.dtype = a->dtype,
                                .count = n,
                                .alpha = 1.0,
                                .beta = 1.0,
-                               .a = x,
-                               .b = r,
-                               .y = y};
-    const measured cases[] = {
-        {"norm+residual", "", dtype, false, 4 * array, call_norm, &norm},
-        {"norm_backward", "", dtype, false, 3 * array, call_norm_backward,
-         &norm_backward},
-        {"gated silu", "", dtype, false, 3 * array, call_gated, &gated},
-        {"gated_backward silu", "", dtype, false, 5 * array,
-         call_gated_backward, &gated},
-        {"activation gelu", "", dtype, false, 2 * array, call_activation,
-         &gelu},
-        {"activation_backward gelu", "", dtype, false, 3 * array,
-         call_activation_backward, &gelu},
-        {"rope", "", dtype, false, 2 * array, call_rope, &rope},
-        {"axpby", "", dtype, false, 3 * array, call_axpby, &add},
-    };
+                               .a = a->x,
+                               .b = a->r,
+                               .y = a->y};
 
-    for (int i = 0; i < 32; i++) {
-        frequency[i] = pow(10000.0, -i / 32.0);
-    }
-    for (int64_t t = 0; position != NULL && t < rows; t++) {
-        position[t] = (int32_t)(t % 256);
-    }
-    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
-        measured m = cases[i];
+    bench_rows_call(b, a, "gated silu", 3, call_gated, &gated);
+    bench_rows_call(b, a, "gated_backward silu", 5, call_gated_backward,
+                    &gated);
+    bench_rows_call(b, a, "activation gelu", 2, call_activation, &gelu);
+    bench_rows_call(b, a, "activation_backward gelu", 3,
+                    call_activation_backward, &gelu);
+    bench_rows_call(b, a, "axpby", 3, call_axpby, &add);
+}
 
-        (void)snprintf(m.shape, sizeof m.shape, "%lldx%lld", (long long)rows,
-                       (long long)dim);
-        measure(b, &m);
-    }
-    free(x);
-    free(r);
-    free(s);
-    free(y);
-    free(w);
-    free(rstd);
-    free(dw);
-    free(position);
+static void bench_rows(bench *b, cs_dtype dtype, int64_t rows, int64_t dim)
+{
+    arrays a = make_arrays(dtype, rows, dim);
+
+    bench_norms(b, &a);
+    bench_pointwise(b, &a);
+    free_arrays(&a);
 }
 
 static void bench_adamw(bench *b, int64_t count)
@@ -528,7 +569,7 @@ static void bench_head(bench *b, cs_dtype dtype, int64_t rows, int64_t in,
     measured m = {.name = "head_loss",
                   .dtype = dtype,
                   .is_flops = true,
-                  .work = 2.0 * (double)(rows / 4) * (double)in * (double)vocab,
+                  .work = 0.5 * (double)rows * (double)in * (double)vocab,
                   .call = call_head,
                   .args = &args};
 
@@ -578,7 +619,7 @@ int main(int argc, char **argv)
 {
     bench b = {0};
     const char *name = argc > 1 ? argv[1] : "auto";
-    const int threads = argc > 2 ? atoi(argv[2]) : 1;
+    const int threads = argc > 2 ? (int)strtol(argv[2], NULL, 10) : 1;
 
     b.only = argc > 3 ? argv[3] : NULL;
     if (cs_backend_create(name, threads, &b.backend) != CS_OK) {

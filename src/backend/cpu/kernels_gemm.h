@@ -63,18 +63,19 @@ CSI_INLINE void pack_along(float *dst, int32_t width, const csi_operand *x,
 /* VW lanes, depth inner: squares of VW x VW are transposed in registers.
  * Writes `put` lanes per depth row. */
 CSI_INLINE void pack_across(float *dst, int32_t width, const csi_operand *x,
-                            int64_t lane, int64_t count, int64_t d, int64_t n,
-                            int put, bool is_bf16)
+                            const csi_box *box, int put, bool is_bf16)
 {
-    for (int64_t p = 0; p < n; p += VW) {
-        const int part = n - p < VW ? (int)(n - p) : VW;
+    const int64_t count = box->lanes - box->lane;
+
+    for (int64_t p = 0; p < box->n; p += VW) {
+        const int part = box->n - p < VW ? (int)(box->n - p) : VW;
         vf square[VW];
 
         for (int i = 0; i < VW; i++) {
             square[i] = v_zero();
         }
         for (int i = 0; i < VW && i < count; i++) {
-            const int64_t from = (lane + i) * x->ld + d + p;
+            const int64_t from = (box->lane + i) * x->ld + box->d + p;
             square[i] = part == VW ? v_get(x->data, from, VW, is_bf16)
                                    : v_get(x->data, from, part, is_bf16);
         }
@@ -93,17 +94,17 @@ CSI_INLINE void pack_across(float *dst, int32_t width, const csi_operand *x,
  * second fills the other half of the square. Packs what fills whole squares
  * and returns how much depth that was. */
 CSI_INLINE int64_t pack_across_half(float *dst, const csi_operand *x,
-                                    int64_t lane, int64_t count, int64_t d,
-                                    int64_t n, bool is_bf16)
+                                    const csi_box *box, bool is_bf16)
 {
     const int64_t half = VW / 2;
+    const int64_t count = box->lanes - box->lane;
     int64_t p = 0;
 
-    for (; p + 2 * VW <= n; p += 2 * VW) {
+    for (; p + 2 * VW <= box->n; p += 2 * VW) {
         vf square[VW];
 
         for (int i = 0; i < half; i++) {
-            const int64_t from = (lane + i) * x->ld + d + p;
+            const int64_t from = (box->lane + i) * x->ld + box->d + p;
 
             square[i] = v_zero();
             square[half + i] = v_zero();
@@ -126,21 +127,25 @@ CSI_INLINE void pack_depth_inner(float *dst, int32_t width,
                                  const csi_operand *x, const csi_box *box,
                                  bool is_bf16)
 {
+    csi_box part = *box;
+
     for (int64_t j = 0; j < box->panels; j++) {
-        const int64_t lane = box->lane + j * width;
-        const int64_t count = box->lanes - lane;
         float *to = dst + j * width * box->n;
         int64_t done = 0;
 
+        part.lane = box->lane + j * width;
+        part.d = box->d;
+        part.n = box->n;
         if (2 * width == VW) {
-            done =
-                pack_across_half(to, x, lane, count, box->d, box->n, is_bf16);
+            done = pack_across_half(to, x, &part, is_bf16);
         }
+        part.d += done;
+        part.n -= done;
         for (int32_t i = 0; i < width; i += VW) {
             const int put = width - i < VW ? width - i : VW;
 
-            pack_across(to + done * width + i, width, x, lane + i, count - i,
-                        box->d + done, box->n - done, put, is_bf16);
+            pack_across(to + done * width + i, width, x, &part, put, is_bf16);
+            part.lane += VW;
         }
     }
 }
