@@ -175,11 +175,12 @@ static void add_log_ticks(const canvas *c)
     static const double FACTORS[] = {1.0, 2.0, 5.0};
     const double decades = c->y.high - c->y.low;
     const int n_factors = decades < 2.5 ? 3 : 1;
-    const double every = fmax(1.0, ceil(decades / 8.0));
+    const int every = decades > 8.0 ? (int)ceil(decades / 8.0) : 1;
+    const int last = (int)floor(c->y.high);
 
-    for (double p = floor(c->y.low); p <= c->y.high; p += every) {
+    for (int power = (int)floor(c->y.low); power <= last; power += every) {
         for (int i = 0; i < n_factors; i++) {
-            const double value = FACTORS[i] * pow(10.0, p);
+            const double value = FACTORS[i] * pow(10.0, power);
             if (log10(value) >= c->y.low && log10(value) <= c->y.high) {
                 add_y_tick(c, value);
             }
