@@ -99,7 +99,8 @@ CS_API CS_NODISCARD cs_status cs_runtime_schedule(cs_runtime *runtime,
                                                   int32_t n_microbatches,
                                                   bool is_training,
                                                   const cs_schedule **out);
-/* Bytes of activations and messages that the runtime holds now. */
+/* Bytes of activations and messages: the tapes' of the last step, the largest
+ * workspace so far, and the slots of messages. */
 CS_API size_t cs_runtime_activation_bytes(const cs_runtime *runtime);
 /* Largest saved + deferred bytes of one tape of a module in the last step. */
 CS_API size_t cs_runtime_tape_bytes(const cs_runtime *runtime, int32_t module);

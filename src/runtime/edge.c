@@ -2,7 +2,11 @@
 /* Edges between stages: how large a message is, which value it becomes, and
  * the sends and receives themselves. A message without rows does not exist on
  * either side. */
+#include "base/alloc.h"
+
 #include "internal.h"
+
+#include <string.h>
 
 static const cs_edge *edge_of(const cs_runtime *rt, int32_t edge)
 {
@@ -91,26 +95,49 @@ static int64_t tag_of(const cs_runtime *rt, const cs_action *a, int direction)
            direction;
 }
 
-static cs_status send(cs_runtime *rt, const cs_action *a, int direction,
-                      int32_t to_stage, csi_work *work, const cs_tensor *t,
-                      const void *data)
+static cs_status grow_message(csi_message *message, size_t n_bytes)
 {
-    const cs_edge *e = edge_of(rt, a->edge);
-    csi_channel *channel = &rt->channels[2 * a->edge + direction];
-    cs_request *request = &work->requests[work->n_requests];
+    if (n_bytes <= message->capacity) {
+        return CS_OK;
+    }
+    csi_free(message->data);
+    message->capacity = 0;
+    message->data = csi_aligned(n_bytes);
+    CS_CHECK(message->data != NULL, CS_ERR_NOMEM, "message of %zu bytes",
+             n_bytes);
+    message->capacity = n_bytes;
+    return CS_OK;
+}
 
-    if (channel->n_busy == e->n_slots) {
-        CS_TRY(cs_comm_wait(rt->o.pipeline, channel->slots[0]));
-        channel->n_busy--;
-        for (int32_t i = 0; i < channel->n_busy; i++) {
-            channel->slots[i] = channel->slots[i + 1];
+/* Waits only while all slots hold messages that have not arrived. */
+static cs_status send(cs_runtime *rt, const cs_action *a, int direction,
+                      int32_t to_stage, const cs_tensor *t, const void *data)
+{
+    csi_channel *channel = &rt->channels[2 * a->edge + direction];
+    const int32_t n_slots = edge_of(rt, a->edge)->n_slots;
+    csi_message *message = &channel->slots[channel->n_sent % n_slots];
+    const size_t n_bytes = cs_tensor_bytes(t);
+
+    CS_TRY(cs_comm_wait(rt->o.pipeline, &message->request));
+    CS_TRY(grow_message(message, n_bytes));
+    memcpy(message->data, data, n_bytes);
+    CS_TRY(cs_comm_send(rt->o.pipeline, rt->shard->stages.stages[to_stage].rank,
+                        tag_of(rt, a, direction), message->data, n_bytes,
+                        &message->request));
+    channel->n_sent++;
+    return CS_OK;
+}
+
+cs_status csi_channels_finish(cs_runtime *rt)
+{
+    const cs_stage_graph *g = &rt->shard->stages;
+
+    for (int32_t i = 0; i < 2 * g->n_edges; i++) {
+        for (int32_t s = 0; s < g->edges[i / 2].n_slots; s++) {
+            CS_TRY(cs_comm_wait(rt->o.pipeline,
+                                &rt->channels[i].slots[s].request));
         }
     }
-    CS_TRY(cs_comm_send(rt->o.pipeline, rt->shard->stages.stages[to_stage].rank,
-                        tag_of(rt, a, direction), data, cs_tensor_bytes(t),
-                        request));
-    work->n_requests++;
-    channel->slots[channel->n_busy++] = request;
     return CS_OK;
 }
 
@@ -129,7 +156,7 @@ static cs_status receive(cs_runtime *rt, const cs_action *a, int direction,
 cs_status csi_action_send_activation(cs_runtime *rt, const cs_action *a)
 {
     const cs_edge *e = edge_of(rt, a->edge);
-    csi_work *work = csi_work_of(rt, e->from, a->microbatch);
+    const csi_work *work = csi_work_of(rt, e->from, a->microbatch);
     int64_t rows = 0;
     int64_t columns = 0;
 
@@ -137,7 +164,7 @@ cs_status csi_action_send_activation(cs_runtime *rt, const cs_action *a)
     if (rows == 0) {
         return CS_OK;
     }
-    return send(rt, a, 0, e->to, work, &work->output->t, work->output->t.data);
+    return send(rt, a, 0, e->to, &work->output->t, work->output->t.data);
 }
 
 cs_status csi_action_recv_activation(cs_runtime *rt, const cs_action *a)
@@ -169,8 +196,7 @@ cs_status csi_action_send_gradient(cs_runtime *rt, const cs_action *a)
     CS_CHECK(value != NULL && value->grad != NULL, CS_ERR_INTERNAL,
              "stage %d, microbatch %d: no gradient to send", e->to,
              a->microbatch);
-    return send(rt, a, 1, e->from, csi_work_of(rt, e->to, a->microbatch),
-                &value->t, value->grad);
+    return send(rt, a, 1, e->from, &value->t, value->grad);
 }
 
 cs_status csi_action_recv_gradient(cs_runtime *rt, const cs_action *a)

@@ -56,7 +56,7 @@ static cs_status run_action(cs_runtime *rt, const cs_action *a)
         csi_work *work = csi_work_of(rt, stage, a->microbatch);
         work->n_left--;
         if (work->n_left == 0 && work->tape != NULL) {
-            CS_TRY(csi_work_close(rt, stage, work));
+            csi_work_close(rt, stage, work);
         }
     }
     return CS_OK;
@@ -96,5 +96,6 @@ cs_status csi_execute(cs_runtime *rt, const cs_schedule *schedule)
             };
         }
     }
-    return csi_works_finish(rt);
+    CS_TRY(csi_works_finish(rt));
+    return csi_channels_finish(rt);
 }

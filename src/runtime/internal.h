@@ -19,17 +19,27 @@ typedef struct csi_work {
     cs_value **features; /* [n_encoders]: language model's first stage */
     cs_value *output;
     cs_nn_batch batch;
-    cs_request *requests; /* [n_modules + 1]: sends that read this tape */
-    int32_t n_requests;
     int32_t n_left; /* actions of the list that still belong to it */
-    bool is_over;   /* nothing left but its sends */
 } csi_work;
 
-/* Messages under way on one edge in one direction, oldest first. */
+/* A message that was sent. Its bytes are a copy, so that tapes live as long
+ * as the list says and not as long as a receiver is busy. */
+typedef struct csi_message {
+    void *data; /* owned */
+    size_t capacity;
+    cs_request request;
+} csi_message;
+
+/* What one edge sends in one direction: slot n_sent % n_slots is the oldest. */
 typedef struct csi_channel {
-    cs_request **slots; /* [n_slots] */
-    int32_t n_busy;
+    csi_message *slots; /* owned, [n_slots] */
+    int64_t n_sent;     /* in this step */
 } csi_channel;
+
+typedef struct csi_tape_slot {
+    cs_tape *tape; /* owned */
+    bool is_used;
+} csi_tape_slot;
 
 typedef struct csi_cached_schedule {
     int32_t n_microbatches;
@@ -46,11 +56,10 @@ struct cs_runtime {
     const cs_graph *graph;
     const cs_shard *shard;
     int32_t n_encoders;
-    csi_arena workspace; /* temporaries of one action */
-    csi_arena step;      /* derived arrays of one step */
-    /* tapes not in use */
-    cs_tape **free_tapes;
-    int32_t n_free, n_tapes, tape_capacity;
+    csi_arena workspace;  /* temporaries of one action */
+    csi_arena step;       /* derived arrays of one step */
+    csi_tape_slot *tapes; /* owned: as many as were ever used at once */
+    int32_t n_tapes, tape_capacity;
     /* of the current step */
     const cs_step_input *input;
     int32_t n_microbatches, capacity_microbatches;
@@ -60,6 +69,7 @@ struct cs_runtime {
     cs_step_result result;
     double *sample_nll;
     int64_t *sample_tokens, *sample_index;
+    int64_t sample_capacity;
     cs_trace_event *events;
     int64_t event_capacity;
     size_t *tape_bytes; /* [n_modules] */
@@ -81,11 +91,14 @@ CS_NODISCARD cs_status csi_module_batch_get(cs_runtime *rt, int32_t module,
 int32_t csi_action_owner(const cs_runtime *rt, const cs_action *a);
 /* Gives the work a tape if it has none. */
 CS_NODISCARD cs_status csi_work_open(cs_runtime *rt, csi_work *work);
-/* Ends the work; its tape is free once its sends are done. */
-CS_NODISCARD cs_status csi_work_close(cs_runtime *rt, int32_t stage,
-                                      csi_work *work);
-/* Waits for every send of the step and frees all tapes. */
-CS_NODISCARD cs_status csi_works_finish(cs_runtime *rt);
+/* Ends the work and frees its tape. */
+void csi_work_close(cs_runtime *rt, int32_t stage, csi_work *work);
+/* Every work of the step must have ended. */
+CS_NODISCARD cs_status csi_works_finish(const cs_runtime *rt);
+/* Frees the tapes of a step that failed. */
+void csi_works_abandon(cs_runtime *rt);
+/* Waits for every message of the step. */
+CS_NODISCARD cs_status csi_channels_finish(cs_runtime *rt);
 /* Rows and columns of a message on an edge; 0 rows = no message. */
 CS_NODISCARD cs_status csi_edge_size(cs_runtime *rt, int32_t edge, int32_t mb,
                                      int64_t *rows, int64_t *columns);

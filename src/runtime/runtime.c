@@ -26,7 +26,7 @@ cs_status cs_runtime_create(const cs_runtime_options *options, cs_runtime **out)
                   CS_ERR_NOMEM, "runtime");
     for (int32_t i = 0; i < 2 * g->n_edges; i++) {
         rt->channels[i].slots =
-            csi_calloc((size_t)g->edges[i / 2].n_slots, sizeof(cs_request *));
+            csi_calloc((size_t)g->edges[i / 2].n_slots, sizeof(csi_message));
         CS_CHECK_GOTO(undo, rt->channels[i].slots != NULL, CS_ERR_NOMEM,
                       "slots of edge %d", i / 2);
     }
@@ -45,8 +45,6 @@ static void destroy_microbatches(cs_runtime *rt)
 
     for (int64_t i = 0; i < n_works && rt->works != NULL; i++) {
         csi_free(rt->works[i].features);
-        csi_free(rt->works[i].requests);
-        cs_tape_destroy(&rt->works[i].tape);
     }
     for (int64_t i = 0;
          i < capacity * rt->graph->n_modules && rt->modules != NULL; i++) {
@@ -59,6 +57,20 @@ static void destroy_microbatches(cs_runtime *rt)
     rt->capacity_microbatches = 0;
 }
 
+static void destroy_channels(cs_runtime *rt)
+{
+    const cs_stage_graph *g = &rt->shard->stages;
+
+    for (int32_t i = 0; i < 2 * g->n_edges && rt->channels != NULL; i++) {
+        csi_message *slots = rt->channels[i].slots;
+        for (int32_t s = 0; s < g->edges[i / 2].n_slots && slots != NULL; s++) {
+            csi_free(slots[s].data);
+        }
+        csi_free(slots);
+    }
+    csi_free(rt->channels);
+}
+
 void cs_runtime_destroy(cs_runtime **runtime)
 {
     cs_runtime *rt = *runtime;
@@ -67,18 +79,14 @@ void cs_runtime_destroy(cs_runtime **runtime)
         return;
     }
     destroy_microbatches(rt);
-    for (int32_t i = 0; i < rt->n_free; i++) {
-        cs_tape_destroy(&rt->free_tapes[i]);
+    for (int32_t i = 0; i < rt->n_tapes; i++) {
+        cs_tape_destroy(&rt->tapes[i].tape);
     }
-    for (int32_t i = 0;
-         i < 2 * rt->shard->stages.n_edges && rt->channels != NULL; i++) {
-        csi_free(rt->channels[i].slots);
-    }
+    destroy_channels(rt);
     for (int32_t i = 0; i < rt->n_schedules; i++) {
         cs_schedule_destroy(&rt->schedules[i].schedule);
     }
-    csi_free(rt->free_tapes);
-    csi_free(rt->channels);
+    csi_free(rt->tapes);
     csi_free(rt->tape_bytes);
     csi_free(rt->events);
     csi_free(rt->sample_nll);
@@ -106,10 +114,8 @@ static cs_status grow_microbatches(cs_runtime *rt, int32_t n)
     for (size_t i = 0; i < n_works; i++) {
         rt->works[i].features = csi_calloc((size_t)rt->n_encoders + 1,
                                            sizeof *rt->works[i].features);
-        rt->works[i].requests = csi_calloc((size_t)rt->graph->n_modules + 1,
-                                           sizeof *rt->works[i].requests);
-        CS_CHECK(rt->works[i].features != NULL && rt->works[i].requests != NULL,
-                 CS_ERR_NOMEM, "%d microbatches", n);
+        CS_CHECK(rt->works[i].features != NULL, CS_ERR_NOMEM, "%d microbatches",
+                 n);
     }
     return CS_OK;
 }
@@ -117,6 +123,9 @@ static cs_status grow_microbatches(cs_runtime *rt, int32_t n)
 /* Evaluation results per sample: room for every sample of the replica. */
 static cs_status grow_samples(cs_runtime *rt, const cs_batch_plan *plan)
 {
+    if (plan->n_samples < rt->sample_capacity) {
+        return CS_OK;
+    }
     const size_t n = (size_t)plan->n_samples + 1;
     double *nll = csi_realloc(rt->sample_nll, n * sizeof *nll);
 
@@ -128,6 +137,7 @@ static cs_status grow_samples(cs_runtime *rt, const cs_batch_plan *plan)
     int64_t *index = csi_realloc(rt->sample_index, n * sizeof *index);
     CS_CHECK(index != NULL, CS_ERR_NOMEM, "losses of %zu samples", n);
     rt->sample_index = index;
+    rt->sample_capacity = (int64_t)n;
     return CS_OK;
 }
 
@@ -189,12 +199,22 @@ static void begin_step(cs_runtime *rt, const cs_step_input *input)
     memset(rt->tape_bytes, 0,
            (size_t)rt->graph->n_modules * sizeof *rt->tape_bytes);
     for (int32_t i = 0; i < 2 * rt->shard->stages.n_edges; i++) {
-        rt->channels[i].n_busy = 0;
+        rt->channels[i].n_sent = 0;
     }
     for (int64_t i = 0;
          i < (int64_t)rt->capacity_microbatches * rt->graph->n_modules; i++) {
         rt->modules[i].is_built = false;
     }
+}
+
+/* A step cannot go on without one of its ranks, and the others may be reading
+ * messages that end with this runtime: all waits end here and now. */
+static void give_up(cs_runtime *rt)
+{
+    if (rt->shard->n_ranks > 1) {
+        cs_comm_abort(rt->o.pipeline);
+    }
+    csi_works_abandon(rt);
 }
 
 cs_status cs_runtime_step(cs_runtime *rt, const cs_step_input *input,
@@ -217,7 +237,11 @@ cs_status cs_runtime_step(cs_runtime *rt, const cs_step_input *input,
     if (input->is_training) {
         cs_param_set_zero_grads(rt->o.params);
     }
-    CS_TRY(csi_execute(rt, schedule));
+    const cs_status st = csi_execute(rt, schedule);
+    if (st != CS_OK) {
+        give_up(rt);
+        return cs_pass_at(__FILE__, __LINE__, __func__, st);
+    }
     rt->result.sample_nll = rt->sample_nll;
     rt->result.sample_tokens = rt->sample_tokens;
     rt->result.sample_index = rt->sample_index;
@@ -235,11 +259,17 @@ const cs_step_result *cs_runtime_result(const cs_runtime *rt)
 
 size_t cs_runtime_activation_bytes(const cs_runtime *rt)
 {
-    size_t n_bytes = rt->workspace.live_bytes + rt->step.live_bytes;
+    const cs_stage_graph *g = &rt->shard->stages;
+    size_t n_bytes = rt->workspace.peak_bytes + rt->step.peak_bytes;
 
-    for (int32_t i = 0; i < rt->n_free; i++) {
-        n_bytes += cs_tape_saved_bytes(rt->free_tapes[i]) +
-                   cs_tape_deferred_bytes(rt->free_tapes[i]);
+    for (int32_t i = 0; i < rt->n_tapes; i++) {
+        n_bytes += cs_tape_saved_bytes(rt->tapes[i].tape) +
+                   cs_tape_deferred_bytes(rt->tapes[i].tape);
+    }
+    for (int32_t i = 0; i < 2 * g->n_edges; i++) {
+        for (int32_t s = 0; s < g->edges[i / 2].n_slots; s++) {
+            n_bytes += rt->channels[i].slots[s].capacity;
+        }
     }
     return n_bytes;
 }
