@@ -57,6 +57,7 @@ typedef struct tiny {
     cs_config *config;
     cs_graph *graph;
     cs_batch_plan *plan;
+    bool is_unpacked; /* a sample per microbatch */
     int32_t n_runs, n_samples;
     cs_index_run runs[TINY_MAX_RUNS];
     cs_index_sample samples[TINY_MAX_SAMPLES];
@@ -248,7 +249,7 @@ static inline void tiny_plan(tiny *t, const char *samples,
         .seed = 1,
         .global_batch_size = t->n_samples,
         .max_tokens_per_microbatch = 40,
-        .packing = true,
+        .packing = !t->is_unpacked,
         .min_microbatches = min_microbatches,
         .n_replicas = n_replicas,
         .attention = t->graph->attention,
