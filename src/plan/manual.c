@@ -2,6 +2,7 @@
 /* parallel.plan: manual. The recipe says how many stages each module has and,
  * if it wants, where they start; modules that it does not name have one. */
 #include "base/alloc.h"
+#include "base/checked.h"
 #include "base/str.h"
 
 #include "internal.h"
@@ -70,7 +71,7 @@ static cs_status count_ranks(const cs_plan_input *input, bool is_single,
              "parallel.modules: placement single wants one stage per module, "
              "got %lld stages of %d modules",
              (long long)n_stages, input->graph->n_modules);
-    const int64_t per_replica = is_single ? 1 : n_stages;
+    const int64_t per_replica = is_single ? 1 : csi_max_i64(n_stages, 1);
     const int64_t replicas =
         c->parallel.dp > 0 ? c->parallel.dp : input->n_ranks / per_replica;
 

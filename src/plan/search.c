@@ -7,6 +7,7 @@
  * division in the neighbourhood of that one, nearest periods first.
  */
 #include "base/alloc.h"
+#include "base/checked.h"
 #include "base/str.h"
 
 #include "internal.h"
@@ -259,11 +260,9 @@ static int32_t count_simulations(const search *s, int32_t n_ranks)
 {
     const int64_t cells =
         (int64_t)n_ranks * csi_microbatches_of_replica(s->input, s->dp);
-    const int64_t n = SIMULATED_CELLS / cells;
+    const int64_t n = SIMULATED_CELLS / csi_max_i64(cells, 1);
 
-    return n > MAX_SIMULATED   ? MAX_SIMULATED
-           : n > MIN_SIMULATED ? (int32_t)n
-                               : MIN_SIMULATED;
+    return (int32_t)csi_max_i64(csi_min_i64(n, MAX_SIMULATED), MIN_SIMULATED);
 }
 
 /* --- one dp ----------------------------------------------------------- */
@@ -404,7 +403,8 @@ cs_status csi_plan_search(const cs_plan_input *input, cs_plan **out)
         }
     }
     if (s.best == NULL) {
-        CS_TRY_GOTO(done, fail_empty(input));
+        st = fail_empty(input);
+        goto done;
     }
     CS_TRY_GOTO(done, finish(&s, out));
 done:

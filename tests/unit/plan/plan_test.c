@@ -133,6 +133,39 @@ static void nothing_trainable_below_means_no_backward(void **state)
     end(&p, &plan);
 }
 
+/* Each encoder counts, the last one too. */
+static void one_trainable_encoder_makes_the_model_pass_gradients(void **state)
+{
+    static const char *const MODELS[] =
+        {"  encoders:\n    vision: {config: " CST_VISION_CONFIG
+         ", freeze: true, placeholder: \"<v>\", projector: {freeze: true}}\n"
+         "    audio: {config: " CST_AUDIO_CONFIG
+         ", placeholder: \"<a>\"}\n  language_model: {config: " CST_LLAMA_CONFIG
+         ", freeze: true}\n",
+         "  encoders:\n    vision: {config: " CST_VISION_CONFIG
+         ", placeholder: \"<v>\"}\n"
+         "    audio: {config: " CST_AUDIO_CONFIG
+         ", freeze: true, placeholder: \"<a>\", projector: {freeze: true}}\n"
+         "  language_model: {config: " CST_LLAMA_CONFIG ", freeze: true}\n"};
+
+    (void)state;
+    for (int32_t i = 0; i < 2; i++) {
+        planning p = begin(MODELS[i], "  placement: modality_parallel\n", 3);
+        cs_plan *plan = create(&p);
+        cs_stage_graph g = {0};
+        int32_t *range = NULL;
+
+        assert_ok(cs_plan_stage_graph(plan, p.graph, &g, &range));
+        assert_int_equal(g.stages[0].has_backward_input, i == 1);
+        assert_int_equal(g.stages[1].has_backward_input, i == 0);
+        assert_true(g.stages[2].has_backward_input);
+        assert_false(g.stages[2].has_backward_weight);
+        csi_free(range);
+        cs_stage_graph_fini(&g);
+        end(&p, &plan);
+    }
+}
+
 /* --- costs ------------------------------------------------------------ */
 
 static void stage_costs_add_up_and_edges_carry_rows(void **state)
@@ -173,6 +206,11 @@ static void stage_costs_add_up_and_edges_carry_rows(void **state)
     assert_near(bytes[4], 32.0 * 12.0 * 4.0, 0.0);
     assert_near(bytes[6], 40.0 * 12.0 * 4.0, 0.0);
     assert_near(bytes[7], 10.0 * 12.0 * 4.0, 0.0);
+    csi_free(cost);
+    csi_free(bytes);
+    p.costs->precision = CS_PRECISION_BF16;
+    assert_ok(cs_plan_costs(plan, p.graph, p.costs, work, 2, &cost, &bytes));
+    assert_near(bytes[6], 40.0 * 12.0 * 2.0, 0.0);
     csi_free(cost);
     csi_free(bytes);
     end(&p, &plan);
@@ -453,6 +491,72 @@ static void fewer_cores_than_ranks_take_longer(void **state)
     end(&p, &none);
 }
 
+/* Two replicas on one core take twice as long as each on its own. */
+static void replicas_share_cores_too(void **state)
+{
+    planning p = begin(CST_CAPTION_MODEL,
+                       "  placement: single\n  dp: 4\n  zero: 0\n", 4);
+    double step_s[3];
+
+    (void)state;
+    p.work[1].rows = 1e6;
+    for (int i = 0; i < 3; i++) {
+        p.n_cores = 1 << i;
+        cs_plan *plan = create(&p);
+
+        step_s[i] = plan->predicted_step_s;
+        cs_plan_destroy(&plan);
+    }
+    assert_near(step_s[0] / step_s[1], 2.0, 0.01);
+    assert_near(step_s[1] / step_s[2], 2.0, 0.01);
+    cs_plan *none = NULL;
+
+    end(&p, &none);
+}
+
+static void a_replica_has_at_least_the_recipes_microbatches(void **state)
+{
+    planning p = begin(CST_CAPTION_MODEL, "  dp: 2\n  zero: 0\n", 4);
+
+    (void)state;
+    p.n_microbatches = 9;
+    cs_plan *plan = create(&p);
+
+    assert_int_equal(plan->n_microbatches, 5); /* rounded up */
+    cs_plan_destroy(&plan);
+    p.config->training.microbatches = 7;
+    plan = create(&p);
+    assert_int_equal(plan->n_microbatches, 7);
+    end(&p, &plan);
+}
+
+/* The least period that the ranks can reach: grown until the stages that each
+ * module then needs fit. */
+static double least_period(const planning *p)
+{
+    const cs_plan_input input = input_of(p);
+    csi_partition *partitions = NULL;
+    double period = 1e-9;
+
+    assert_ok(csi_partition_modules(&input, p->n_ranks, &partitions));
+    for (int32_t wanted = p->n_ranks + 1; wanted > p->n_ranks;
+         period *= 1.001) {
+        wanted = 0;
+        for (int32_t m = 0; m < p->graph->n_modules; m++) {
+            int32_t pp = 1;
+
+            while (pp < partitions[m].max_stages &&
+                   partitions[m].worst[pp - 1] > period) {
+                pp++;
+            }
+            wanted +=
+                partitions[m].worst[pp - 1] > period ? p->n_ranks + 1 : pp;
+        }
+    }
+    csi_partitions_free(&partitions, p->graph->n_modules);
+    return period;
+}
+
 static void many_ranks_are_planned_in_bounded_time(void **state)
 {
     planning p = begin(
@@ -471,10 +575,18 @@ static void many_ranks_are_planned_in_bounded_time(void **state)
     (void)state;
     p.n_microbatches = 64;
     plan = create(&p);
+    const double least = least_period(&p);
+    double period = 0.0;
+
     for (int32_t m = 0; m < 3; m++) {
         n_stages += plan->modules[m].pp;
+        for (int32_t s = 0; s < plan->modules[m].pp; s++) {
+            period = fmax(period, plan->modules[m].stage_s[s]);
+        }
     }
     assert_int_equal(n_stages, 128);
+    assert_int_equal(plan->n_runners_up, CSI_PLAN_MAX_RUNNERS_UP);
+    assert_true(period <= 1.1 * least);
     end(&p, &plan);
 }
 
@@ -656,6 +768,7 @@ int main(void)
         CST_TEST(all_trainable_stages_have_both_halves),
         CST_TEST(frozen_parts_have_no_backward_of_their_own),
         CST_TEST(nothing_trainable_below_means_no_backward),
+        CST_TEST(one_trainable_encoder_makes_the_model_pass_gradients),
         CST_TEST(stage_costs_add_up_and_edges_carry_rows),
         CST_TEST(cuts_are_as_good_as_trying_all),
         CST_TEST(cuts_know_what_is_frozen),
@@ -666,6 +779,8 @@ int main(void)
         CST_TEST(replicas_are_weighed_against_stages),
         CST_TEST(the_faster_schedule_is_taken_when_open),
         CST_TEST(fewer_cores_than_ranks_take_longer),
+        CST_TEST(replicas_share_cores_too),
+        CST_TEST(a_replica_has_at_least_the_recipes_microbatches),
         CST_TEST(many_ranks_are_planned_in_bounded_time),
         CST_TEST(every_plan_can_be_scheduled),
         CST_TEST(a_manual_plan_is_what_the_recipe_says),
