@@ -327,8 +327,9 @@ struct cs_backend {
     size_t scratch_bytes;
 };
 
-/* "ref", "cpu" (the cpu-fast module; CORNSTARCH_CPU=ref|avx2|avx512|amx
- * narrows it), or "auto": cpu when its module opens, else ref. */
+/* "ref", "cpu" (the cpu-fast module, on the best path that the CPU has and
+ * CORNSTARCH_CPU = ref|plain|avx2|avx512|amx|onednn allows), or "auto": cpu
+ * when its module opens, else ref. */
 CS_API CS_NODISCARD cs_status cs_backend_create(const char *name,
                                                 int32_t n_threads,
                                                 cs_backend **out);
