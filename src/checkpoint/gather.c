@@ -18,6 +18,8 @@ cs_status csi_find_owners(const cs_param_set *set, bool takes_part,
         st = CS_FAIL(CS_ERR_NOMEM, "owners of %zu parameters", n);
     }
     CS_TRY_GOTO(done, cs_comm_agree(comm, st));
+    CS_CHECK_GOTO(done, mine != NULL && all != NULL && owner != NULL,
+                  CS_ERR_INTERNAL, "agreed in spite of a failure");
     for (size_t i = 0; i < n; i++) {
         mine[i] = takes_part && set->item_of[i] >= 0;
     }

@@ -44,21 +44,25 @@ static cs_status append(file_list *list, const csi_stored_file *files,
 
 /* ---- records: how ranks tell rank 0 that their files are there ---- */
 
-static cs_status record_path(const csi_save_job *job, int32_t rank, char **out)
+static cs_status record_path(const csi_save_job *job, int32_t rank,
+                             const char *suffix, char **out)
 {
     char name[RECORD_NAME_BYTES];
 
-    CS_TRY(csi_format(name, sizeof name, "rank-%d.json", rank));
+    CS_TRY(csi_format(name, sizeof name, "rank-%d.json%s", rank, suffix));
     CS_TRY(csi_path_join(job->temporary, name, out));
     return CS_OK;
 }
 
+/* The rename is the last thing that this rank does in the folder: as soon as
+ * the record is there, rank 0 may rename the folder itself. */
 static cs_status write_record(const csi_save_job *job,
                               const csi_stored_file *files, int32_t n)
 {
     cs_status st = CS_OK;
     csi_str text = {0};
     char *path = NULL;
+    char *hidden = NULL;
 
     csi_str_add(&text, "{\n  \"format\": \"" RECORD_FORMAT "\",\n"
                        "  \"version\": 1,\n  \"files\": [");
@@ -68,11 +72,15 @@ static cs_status write_record(const csi_save_job *job,
     }
     csi_str_add(&text, "\n  ]\n}\n");
     CS_TRY_GOTO(done, csi_str_check(&text));
-    CS_TRY_GOTO(done, record_path(job, job->rank, &path));
-    CS_TRY_GOTO(done, csi_file_write(path, text.data, text.length));
+    CS_TRY_GOTO(done, record_path(job, job->rank, "", &path));
+    CS_TRY_GOTO(done, record_path(job, job->rank, ".new", &hidden));
+    CS_TRY_GOTO(done, csi_file_write(hidden, text.data, text.length));
+    CS_CHECK_GOTO(done, rename(hidden, path) == 0, CS_ERR_IO,
+                  "%s: cannot put it in place", path);
 done:
     csi_str_fini(&text);
     csi_free(path);
+    csi_free(hidden);
     return st;
 }
 
@@ -140,7 +148,7 @@ static cs_status collect_records(const csi_save_job *job, file_list *list)
         if (!rank_writes(job, rank)) {
             continue;
         }
-        CS_TRY(record_path(job, rank, &path));
+        CS_TRY(record_path(job, rank, "", &path));
         cs_status st = wait_for(job, path);
         if (st == CS_OK) {
             st = take_record(path, list);
