@@ -49,7 +49,42 @@ static void print_row(const cli_options *o, const char *set, const char *media,
     (void)fflush(stdout);
 }
 
-/* Right and somebody else's media of each encoder that the set has. */
+/* Samples with an item of the modality, up to --max-samples. */
+static int64_t count_samples(const cli_options *o, const cs_index_view *view,
+                             int32_t modality)
+{
+    int64_t n = 0;
+
+    for (int64_t i = 0; i < view->n_samples; i++) {
+        const cs_index_sample *sample = &view->samples[i];
+        bool has = false;
+        for (int32_t k = 0; k < sample->n_runs; k++) {
+            has |= view->runs[sample->first_run + k].modality == modality;
+        }
+        n += has;
+    }
+    return o->max_samples > 0 && n > o->max_samples ? o->max_samples : n;
+}
+
+/* With `swapped`, somebody else's items of the modality. */
+static cs_status evaluate_media(const cli_options *o, cs_model *model,
+                                const char *set, const cs_dataset *dataset,
+                                int32_t modality, bool swapped, csi_str *json)
+{
+    cs_evaluation e;
+    char label[80];
+
+    (void)snprintf(label, sizeof label, "%s %s",
+                   swapped ? "somebody else's" : "right",
+                   cs_model_config(model)->model.encoders[modality].name);
+    CS_TRY(cs_model_evaluate(model, dataset, o->max_samples, modality,
+                             swapped ? modality : -1, &e));
+    print_row(o, set, label, &e, json);
+    return CS_OK;
+}
+
+/* All samples, then those of each encoder that the set has media for; one
+ * sample alone has nobody to swap with. */
 static cs_status evaluate_set(const cli_options *o, cs_model *model,
                               const char *name, const cs_dataset_config *files,
                               int32_t n_files, csi_str *json)
@@ -57,32 +92,22 @@ static cs_status evaluate_set(const cli_options *o, cs_model *model,
     cs_dataset *dataset = NULL;
     cs_evaluation e;
     cs_status st = CS_OK;
-    const cs_config *c = cs_model_config(model);
+    const int32_t n_encoders = cs_model_config(model)->model.n_encoders;
 
     CS_TRY(cs_model_dataset(model, files, n_files, &dataset));
     CS_TRY_GOTO(done,
                 cs_model_evaluate(model, dataset, o->max_samples, -1, -1, &e));
     print_row(o, name, "all samples", &e, json);
-    for (int32_t m = 0; m < c->model.n_encoders; m++) {
-        const cs_index_view *view = cs_dataset_index(dataset);
-        char label[80];
-        int64_t n = 0;
-        for (int64_t r = 0; r < view->n_runs; r++) {
-            n += view->runs[r].modality == m;
+    for (int32_t m = 0; m < n_encoders; m++) {
+        const int64_t n = count_samples(o, cs_dataset_index(dataset), m);
+        if (n > 0) {
+            CS_TRY_GOTO(done, evaluate_media(o, model, name, dataset, m, false,
+                                             json));
         }
-        if (n < 2) {
-            continue;
+        if (n > 1) {
+            CS_TRY_GOTO(done,
+                        evaluate_media(o, model, name, dataset, m, true, json));
         }
-        CS_TRY_GOTO(done, cs_model_evaluate(model, dataset, o->max_samples, m,
-                                            -1, &e));
-        (void)snprintf(label, sizeof label, "right %s",
-                       c->model.encoders[m].name);
-        print_row(o, name, label, &e, json);
-        CS_TRY_GOTO(done, cs_model_evaluate(model, dataset, o->max_samples, m,
-                                            m, &e));
-        (void)snprintf(label, sizeof label, "somebody else's %s",
-                       c->model.encoders[m].name);
-        print_row(o, name, label, &e, json);
     }
 done:
     cs_dataset_destroy(&dataset);

@@ -93,7 +93,7 @@ static void add_summary(const cli_options *o, const cs_train_result *r,
                  r->steps, csi_human_seconds(time, r->train_s), r->first_loss,
                  r->last_loss);
     if (r->skipped_samples > 0) {
-        csi_str_addf(text, "; skipped %" PRId64 " bad samples",
+        csi_str_addf(text, "; bad samples skipped: %" PRId64,
                      r->skipped_samples);
     }
     csi_str_add(text, "\n");

@@ -84,7 +84,20 @@ logging: {trace_steps: [2]}
 END
 }
 
+# needs PART...: skips the test where the program was built without a part.
+needs() {
+    local doctor
+    doctor=$("$CORNSTARCH" doctor)
+    for part in "$@"; do
+        if ! grep -q "^$part *yes" <<<"$doctor"; then
+            echo "skipped: this program was built without $part" >&2
+            exit 77
+        fi
+    done
+}
+
 make_world() {
+    needs png sound mel
     make_data
     make_recipe
 }
@@ -92,6 +105,11 @@ make_world() {
 # The program with one thread, so that numbers do not depend on the machine.
 cornstarch() {
     "$CORNSTARCH" "$@" --threads 1
+}
+
+# losses RUN: step and loss of every line of its metrics, all digits.
+losses() {
+    grep -o '"step": [0-9]*\|"loss": [^,]*\|"eval_loss": [^,]*' "$1/metrics.jsonl"
 }
 
 # Runs what must fail: prints its exit status after its sentence.
