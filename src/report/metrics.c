@@ -66,7 +66,7 @@ static void thin_out(reader *r, csi_table *table)
     }
     table->n /= 2;
     r->stride *= 2;
-    r->n_seen = 0;
+    r->n_seen = 1; /* the step that found the table full */
 }
 
 static double number(const json_t *object, const char *key)

@@ -355,11 +355,13 @@ static void long_lines_are_bounded_and_keep_extremes(void **state)
         values[2 * i] = i;
         values[2 * i + 1] = 5.0 + sin(i);
     }
+    values[2 * 30001 + 1] = -40.0;
     values[2 * 70001 + 1] = 50.0;
     add_chart(&svg, values, N, false);
     assert_true(svg.length < 40000);
-    /* The one high value lies 6 % of the range below the upper edge. */
+    /* The extremes lie 6 % of the range inside the upper and lower edge. */
     assert_contains(svg.data, " 19.9L");
+    assert_contains(svg.data, " 152.1L");
     csi_free(values);
     csi_str_fini(&svg);
 }
@@ -376,6 +378,7 @@ static void wide_worlds_are_cut(void **state)
                      .n_stages = 1,
                      .stage_name = CST_STAGES};
     csi_str html = {0};
+    int n_boxes = 0;
 
     (void)state;
     for (int32_t i = 0; i < N_RANKS; i++) {
@@ -389,6 +392,10 @@ static void wide_worlds_are_cut(void **state)
     assert_contains(html.data, "The first 64 of 100 ranks");
     assert_contains(html.data, ">rank 63<");
     assert_lacks(html.data, ">rank 64<");
+    for (const char *at = html.data; (at = strstr(at, "<rect")) != NULL; at++) {
+        n_boxes++;
+    }
+    assert_int_equal(n_boxes, 64);
     csi_str_fini(&html);
 }
 
