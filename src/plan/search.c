@@ -18,7 +18,7 @@
 enum {
     MAX_DIVISIONS = 4096, /* looked at per dp */
     MAX_SIMULATED = 32,   /* per dp */
-    MIN_SIMULATED = 4,
+    MIN_SIMULATED = CSI_PLAN_MAX_RUNNERS_UP + 1,
     SIMULATED_CELLS = 1 << 16 /* stages x microbatches x simulations */
 };
 
