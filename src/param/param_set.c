@@ -76,15 +76,15 @@ undo:
     return st;
 }
 
-void cs_param_set_destroy(cs_param_set **out)
+void cs_param_set_destroy(cs_param_set **set)
 {
-    cs_param_set *set = *out;
+    cs_param_set *s = *set;
 
-    if (set == NULL) {
+    if (s == NULL) {
         return;
     }
-    for (int32_t i = 0; i < set->n; i++) {
-        cs_param_state *item = &set->items[i];
+    for (int32_t i = 0; i < s->n; i++) {
+        cs_param_state *item = &s->items[i];
         if (item->master != item->working.data) {
             csi_free(item->master);
         }
@@ -93,10 +93,10 @@ void cs_param_set_destroy(cs_param_set **out)
         csi_free(item->m);
         csi_free(item->v);
     }
-    csi_free(set->items);
-    csi_free(set->item_of);
-    csi_free(set);
-    *out = NULL;
+    csi_free(s->items);
+    csi_free(s->item_of);
+    csi_free(s);
+    *set = NULL;
 }
 
 void cs_param_set_zero_grads(cs_param_set *set)
@@ -125,8 +125,9 @@ cs_param_bytes cs_param_set_bytes(const cs_param_set *set)
     for (int32_t i = 0; i < set->n; i++) {
         const cs_param_state *item = &set->items[i];
         bytes.working += item->count * (int64_t)cs_dtype_bytes(set->dtype);
-        bytes.master +=
-            item->master != item->working.data ? item->count * real : 0;
+        if (item->master != NULL && item->master != item->working.data) {
+            bytes.master += item->count * real;
+        }
         bytes.grads += item->grad != NULL ? item->count * real : 0;
         bytes.optimizer += item->m != NULL ? 2 * item->count * real : 0;
     }

@@ -5,14 +5,6 @@
 #include "base/rng.h"
 
 #include <math.h>
-#include <string.h>
-
-static double load_element(cs_dtype dtype, const void *src, int64_t i)
-{
-    const cs_tensor view = cs_tensor_1d((void *)(uintptr_t)src, dtype, i + 1);
-
-    return cs_tensor_get(&view, i);
-}
 
 /* Writes element i of master (if any of its own) and working copy. */
 static void set_element(const cs_param_set *set, const cs_param_state *item,
@@ -47,14 +39,14 @@ static double sinusoid(int64_t position, int64_t channel, int64_t channels)
     return channel < half ? sin(angle) : cos(angle);
 }
 
-void cs_param_init(cs_param_set *set, int32_t index, uint64_t seed)
+void cs_param_init(cs_param_set *set, int32_t item, uint64_t seed)
 {
-    const cs_param_state *item = &set->items[index];
-    const cs_param *spec = item->spec;
+    const cs_param_state *p = &set->items[item];
+    const cs_param *spec = p->spec;
     const uint64_t stream = csi_hash64(spec->global_name);
     const int64_t columns = spec->shape.dim[spec->shape.n_dims - 1];
 
-    for (int64_t i = 0; i < item->count; i++) {
+    for (int64_t i = 0; i < p->count; i++) {
         double value = 0.0;
         switch (spec->init) {
         case CS_INIT_ZEROS:
@@ -69,7 +61,7 @@ void cs_param_init(cs_param_set *set, int32_t index, uint64_t seed)
             value = sinusoid(i / columns, i % columns, columns);
             break;
         }
-        set_element(set, item, i, value);
+        set_element(set, p, i, value);
     }
 }
 
@@ -80,21 +72,19 @@ void cs_param_set_init(cs_param_set *set, uint64_t seed)
     }
 }
 
-cs_status cs_param_store(cs_param_set *set, int32_t index, cs_dtype src_dtype,
+cs_status cs_param_store(cs_param_set *set, int32_t item, cs_dtype src_dtype,
                          const void *src)
 {
-    const cs_param_state *item = &set->items[index];
+    const cs_param_state *p = &set->items[item];
 
     CS_CHECK(cs_dtype_is_float(src_dtype), CS_ERR_DTYPE,
              "%s: wanted f32, f64, bf16 or f16 values, got %s",
-             item->spec->global_name, cs_dtype_name(src_dtype));
-    if (src_dtype == set->dtype && item->master == item->working.data) {
-        memcpy(item->working.data, src,
-               (size_t)item->count * cs_dtype_bytes(set->dtype));
-        return CS_OK;
-    }
-    for (int64_t i = 0; i < item->count; i++) {
-        set_element(set, item, i, load_element(src_dtype, src, i));
+             p->spec->global_name, cs_dtype_name(src_dtype));
+    CS_TRY(csi_dtype_convert(src, src_dtype, p->working.data, set->dtype,
+                             p->count));
+    if (p->master != NULL && p->master != p->working.data) {
+        CS_TRY(csi_dtype_convert(src, src_dtype, p->master, set->real,
+                                 p->count));
     }
     return CS_OK;
 }
