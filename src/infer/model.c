@@ -20,8 +20,8 @@ static cs_status keep_path(cs_model *m, const char *run, const char *tail,
     csi_str path = {0};
 
     csi_str_addf(&path, "%s/model/%s%s", run, name, tail);
+    m->folders[m->n_folders++] = path.data; /* owned, also when it failed */
     CS_TRY(csi_str_check(&path));
-    m->folders[m->n_folders++] = path.data;
     *out = path.data;
     return CS_OK;
 }

@@ -303,7 +303,11 @@ static cs_status print_table(const profiler *p, char **out)
                      s->forward_s * 1e3, s->backward_input_s * 1e3,
                      s->backward_weight_s * 1e3, s->spread * 100.0);
     }
-    CS_TRY(csi_str_check(&text));
+    const cs_status st = csi_str_check(&text);
+    if (st != CS_OK) {
+        csi_str_fini(&text);
+        return cs_pass_at(__FILE__, __LINE__, __func__, st);
+    }
     *out = text.data;
     return CS_OK;
 }

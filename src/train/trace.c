@@ -61,28 +61,12 @@ static cs_status predict(csi_rank *r, const cs_batch_plan *plan,
                          const cs_schedule *schedule, cs_sim_result *out)
 {
     const csi_run *run = r->run;
-    cs_status st = CS_OK;
     cs_work *work = NULL;
-    cs_stage_cost *cost = NULL;
-    double *bytes = NULL;
 
-    CS_TRY_GOTO(done, csi_plan_work(run->graph, plan, &work));
-    CS_TRY_GOTO(done, cs_plan_costs(run->plan, run->graph, run->costs, work,
-                                    plan->n_microbatches, &cost, &bytes));
-    const cs_sim_input input = {
-        .graph = &r->shard->stages,
-        .schedule = schedule,
-        .cost = cost,
-        .edge_bytes = bytes,
-        .link_bytes_per_s = 10e9,
-        .link_latency_s = 5e-6,
-        .n_cores = run->n_cores,
-    };
-    CS_TRY_GOTO(done, cs_sim_run(&input, out));
-done:
+    CS_TRY(csi_plan_work(run->graph, plan, &work));
+    const cs_status st = cs_plan_simulate(run->plan, run->graph, run->costs,
+                                          work, schedule, run->n_cores, out);
     csi_free(work);
-    csi_free(cost);
-    csi_free(bytes);
     return st;
 }
 
