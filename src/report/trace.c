@@ -18,7 +18,8 @@ enum {
     PIECE_BYTES = 32 * 1024,
     TID_ACTUAL = 0,
     TID_PREDICTED = 1,
-    TID_COMMUNICATION = 2
+    TID_COMMUNICATION = 2,
+    N_TIDS = 3
 };
 
 typedef struct trace_writer {
@@ -106,8 +107,36 @@ static double microseconds(const trace_writer *w, double t_s)
     return (w->offset_s + t_s) * 1e6;
 }
 
+/* Boxes of one row must not overlap, or viewers drop them; but a send that the
+ * simulator predicts goes on while the rank computes. ends[i] = when the box
+ * of event i ends: with the event, or where its row's next box begins. */
+static cs_status find_ends(const cs_timeline *t, double **out)
+{
+    const size_t n_rows = (size_t)t->n_ranks * N_TIDS;
+    double *ends = csi_calloc((size_t)t->n_events + 1, sizeof *ends);
+    double *next = csi_calloc(n_rows, sizeof *next);
+
+    if (ends == NULL || next == NULL) {
+        csi_free(ends);
+        csi_free(next);
+        return CS_FAIL(CS_ERR_NOMEM, "trace: %" PRId64 " events", t->n_events);
+    }
+    for (size_t row = 0; row < n_rows; row++) {
+        next[row] = INFINITY;
+    }
+    for (int64_t i = t->n_events - 1; i >= 0; i--) {
+        const cs_timeline_event *e = &t->events[i];
+        const int64_t row = (int64_t)e->rank * N_TIDS + tid_of(e);
+        ends[i] = fmax(e->start_s, fmin(e->end_s, next[row]));
+        next[row] = e->start_s;
+    }
+    csi_free(next);
+    *out = ends;
+    return CS_OK;
+}
+
 static cs_status write_event(trace_writer *w, const cs_timeline *t,
-                             const cs_timeline_event *e)
+                             const cs_timeline_event *e, double end_s)
 {
     const int32_t stage = csi_timeline_stage(t, &e->action);
     const char *stage_name = stage >= 0 ? t->stage_name[stage] : "";
@@ -124,7 +153,7 @@ static cs_status write_event(trace_writer *w, const cs_timeline *t,
                  "\"args\": {\"action\": \"%s\", \"module\": \"",
                  e->kind == CS_TIMELINE_ACTUAL ? "actual" : "predicted",
                  color_of(e->action.kind), e->rank, tid_of(e),
-                 microseconds(w, e->start_s), (e->end_s - e->start_s) * 1e6,
+                 microseconds(w, e->start_s), (end_s - e->start_s) * 1e6,
                  cs_action_name(e->action.kind));
     csi_str_add_json(&w->text, csi_str_get(&module));
     csi_str_add(&w->text, "\", \"stage\": \"");
@@ -266,6 +295,8 @@ static cs_status write_step(trace_writer *w, const cs_timeline *t)
     double end = 0.0;
     double predicted_start = 0.0;
     double predicted_end = 0.0;
+    double *ends = NULL;
+    cs_status st = CS_OK;
 
     csi_timeline_span(t, CS_TIMELINE_ACTUAL, &start, &end);
     csi_timeline_span(t, CS_TIMELINE_PREDICTED, &predicted_start,
@@ -276,12 +307,15 @@ static cs_status write_step(trace_writer *w, const cs_timeline *t)
                  "{\"ph\": \"i\", \"s\": \"g\", \"name\": \"step %" PRId64
                  "\", \"pid\": 0, \"tid\": 0, \"ts\": %.3f}",
                  t->step, microseconds(w, 0.0));
+    CS_TRY(find_ends(t, &ends));
     for (int64_t i = 0; i < t->n_events; i++) {
-        CS_TRY(write_event(w, t, &t->events[i]));
+        CS_TRY_GOTO(done, write_event(w, t, &t->events[i], ends[i]));
     }
-    CS_TRY(write_arrows(w, t));
+    CS_TRY_GOTO(done, write_arrows(w, t));
     w->offset_s += fmax(end, predicted_end) * 1.02; /* a gap to see */
-    return CS_OK;
+done:
+    csi_free(ends);
+    return st;
 }
 
 cs_status cs_trace_save(const cs_timeline *timelines, int32_t n_timelines,

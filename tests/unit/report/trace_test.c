@@ -245,6 +245,38 @@ static void steps_follow_one_another(void **state)
     cst_tmpdir_remove(&dir);
 }
 
+static void boxes_of_a_row_do_not_overlap(void **state)
+{
+    static cst_step step;
+    cst_tmpdir dir;
+
+    (void)state;
+    cst_tmpdir_make(&dir);
+    cst_make_step(&step, 5, 1, 3);
+    for (int64_t i = 0; i < step.timeline.n_events; i++) {
+        if (step.events[i].kind == CS_TIMELINE_PREDICTED) {
+            step.events[i].end_s += 1.5e-3; /* into the next one */
+        }
+    }
+    json_t *json = save_and_load(&dir, &step.timeline, 1);
+    const json_t *const events = json_object_get(json, "traceEvents");
+    for (size_t i = 0; i < json_array_size(events); i++) {
+        const json_t *a = json_array_get(events, i);
+        for (size_t k = 0; k < i; k++) {
+            const json_t *b = json_array_get(events, k);
+            if (is_phase(a, "X") && is_phase(b, "X") &&
+                number_of(a, "pid") == number_of(b, "pid") &&
+                number_of(a, "tid") == number_of(b, "tid")) {
+                assert_true(number_of(b, "dur") > 0.0);
+                assert_true(number_of(b, "ts") + number_of(b, "dur") <=
+                            number_of(a, "ts") + 1e-6);
+            }
+        }
+    }
+    json_decref(json);
+    cst_tmpdir_remove(&dir);
+}
+
 static void a_send_without_receive_has_no_arrow(void **state)
 {
     static cst_step step;
@@ -332,6 +364,7 @@ int main(void)
         CST_TEST(boxes_say_what_and_when),
         CST_TEST(rows_are_named),
         CST_TEST(steps_follow_one_another),
+        CST_TEST(boxes_of_a_row_do_not_overlap),
         CST_TEST(a_send_without_receive_has_no_arrow),
         CST_TEST(no_steps_make_an_empty_trace),
         CST_TEST(nonsense_is_refused),
