@@ -163,10 +163,9 @@ static cs_status feed_forward(const csi_layer_run *run, cs_value *z,
 
 cs_status csi_block(const csi_layer_run *run, cs_value *x, cs_value **out)
 {
-    cs_value *s = NULL;
-    cs_value *y = NULL;
+    csi_normed first;
+    csi_normed second;
     cs_value *a = NULL;
-    cs_value *z = NULL;
     cs_value *m = NULL;
 
     const cs_keep keep_y =
@@ -174,19 +173,19 @@ cs_status csi_block(const csi_layer_run *run, cs_value *x, cs_value **out)
                         csi_layer_feeds(run, CS_SLOT_K_W,
                                         csi_layer_feeds(run, CS_SLOT_V_W,
                                                         CS_KEEP_TEMP)));
-    CS_TRY(csi_layer_norm(run, x, NULL, CS_SLOT_NORM1_W, CS_SLOT_NORM1_B,
-                          CS_KEEP_TEMP, keep_y, &s, &y));
-    CS_TRY(attend(run, y, &a));
+    CS_TRY(csi_layer_norm(run, x, NULL, CS_SLOT_NORM1_W, CS_KEEP_TEMP, keep_y,
+                          &first));
+    CS_TRY(attend(run, first.y, &a));
     const bool trains =
         branch_trains(run, x, CS_SLOT_NORM1_W, CS_SLOT_NORM2_B) ||
         a->needs_grad;
     const cs_keep keep_z =
         csi_layer_feeds(run, CS_SLOT_UP_W,
                         csi_layer_feeds(run, CS_SLOT_GATE_W, CS_KEEP_TEMP));
-    CS_TRY(csi_layer_norm(run, x, a, CS_SLOT_NORM2_W, CS_SLOT_NORM2_B,
-                          trains ? CS_KEEP_SAVED : CS_KEEP_TEMP, keep_z, &s,
-                          &z));
-    CS_TRY(feed_forward(run, z, &m));
-    CS_TRY(cs_tape_add(run->nn->tape, s, m, run->keep_out, out));
+    CS_TRY(csi_layer_norm(run, x, a, CS_SLOT_NORM2_W,
+                          trains ? CS_KEEP_SAVED : CS_KEEP_TEMP, keep_z,
+                          &second));
+    CS_TRY(feed_forward(run, second.y, &m));
+    CS_TRY(cs_tape_add(run->nn->tape, second.s, m, run->keep_out, out));
     return CS_OK;
 }

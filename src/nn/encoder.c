@@ -100,17 +100,15 @@ cs_status csi_encoder_norm(const csi_layer_run *run, cs_value *x,
 {
     const cs_nn_batch *batch = run->nn->batch;
     const bool pools = run->layer->pool > 1;
-    cs_value *s = NULL;
-    cs_value *y = NULL;
+    csi_normed normed;
 
-    CS_TRY(csi_layer_norm(run, x, NULL, CS_SLOT_NORM1_W, CS_SLOT_NORM1_B,
-                          CS_KEEP_TEMP, pools ? CS_KEEP_TEMP : run->keep_out,
-                          &s, &y));
+    CS_TRY(csi_layer_norm(run, x, NULL, CS_SLOT_NORM1_W, CS_KEEP_TEMP,
+                          pools ? CS_KEEP_TEMP : run->keep_out, &normed));
     if (!pools) {
-        *out = y;
+        *out = normed.y;
         return CS_OK;
     }
-    CS_TRY(cs_tape_pool(run->nn->tape, y, batch->pool_begin,
+    CS_TRY(cs_tape_pool(run->nn->tape, normed.y, batch->pool_begin,
                         batch->feature_rows, run->keep_out, out));
     return CS_OK;
 }

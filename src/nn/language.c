@@ -41,8 +41,7 @@ static cs_status compute_logits(const csi_layer_run *run, cs_value *y)
 cs_status csi_head(const csi_layer_run *run, cs_value *x, cs_value **out)
 {
     cs_weight w;
-    cs_value *s = NULL;
-    cs_value *y = NULL;
+    csi_normed normed;
     const bool trains =
         cs_tape_is_training(run->nn->tape) &&
         (x->needs_grad || cs_nn_is_trainable(run->nn->graph, run->nn->module,
@@ -50,13 +49,13 @@ cs_status csi_head(const csi_layer_run *run, cs_value *x, cs_value **out)
 
     CS_CHECK(csi_layer_weight(run, CS_SLOT_HEAD_W, &w), CS_ERR_INTERNAL,
              "the head is not held here");
-    CS_TRY(csi_layer_norm(run, x, NULL, CS_SLOT_NORM1_W, CS_SLOT_NORM1_B,
-                          CS_KEEP_TEMP, trains ? CS_KEEP_SAVED : CS_KEEP_TEMP,
-                          &s, &y));
+    CS_TRY(csi_layer_norm(run, x, NULL, CS_SLOT_NORM1_W, CS_KEEP_TEMP,
+                          trains ? CS_KEEP_SAVED : CS_KEEP_TEMP, &normed));
     *out = NULL;
     if (run->nn->batch->n_logit_rows > 0) {
-        return compute_logits(run, y);
+        return compute_logits(run, normed.y);
     }
-    CS_TRY(cs_tape_head_loss(run->nn->tape, y, &w, &run->nn->batch->loss));
+    CS_TRY(cs_tape_head_loss(run->nn->tape, normed.y, &w,
+                             &run->nn->batch->loss));
     return CS_OK;
 }

@@ -26,11 +26,14 @@ CS_NODISCARD cs_status csi_layer_linear(const csi_layer_run *run, cs_value *x,
                                         cs_slot w, cs_slot b,
                                         cs_activation activation, cs_keep keep,
                                         cs_value **y);
-/* The norm of slots (w, b) over x (+ r). */
+/* What a norm leaves: the sum that goes on and the normalised value. */
+typedef struct csi_normed {
+    cs_value *s, *y;
+} csi_normed;
+/* The norm whose weight is slot w (its bias is the next slot) over x (+ r). */
 CS_NODISCARD cs_status csi_layer_norm(const csi_layer_run *run, cs_value *x,
-                                      cs_value *r, cs_slot w, cs_slot b,
-                                      cs_keep keep_s, cs_keep keep_y,
-                                      cs_value **s, cs_value **y);
+                                      cs_value *r, cs_slot w, cs_keep keep_s,
+                                      cs_keep keep_y, csi_normed *out);
 
 CS_NODISCARD cs_status csi_patch_stem(const csi_layer_run *run, cs_value *x,
                                       cs_value **out);

@@ -20,8 +20,7 @@ static const csi_layer_fn LAYERS[CS_LAYER_KIND_COUNT] = {
 
 bool csi_layer_weight(const csi_layer_run *run, cs_slot slot, cs_weight *out)
 {
-    const int32_t index =
-        slot < CS_SLOT_COUNT ? run->layer->param[slot] : -1;
+    const int32_t index = slot < CS_SLOT_COUNT ? run->layer->param[slot] : -1;
     const cs_param_state *item = cs_param_find(run->nn->params, index);
 
     if (item == NULL) {
@@ -57,13 +56,17 @@ cs_status csi_layer_linear(const csi_layer_run *run, cs_value *x, cs_slot w,
     return CS_OK;
 }
 
+_Static_assert(CS_SLOT_NORM1_B == CS_SLOT_NORM1_W + 1 &&
+                   CS_SLOT_NORM2_B == CS_SLOT_NORM2_W + 1,
+               "a norm's bias follows its weight");
+
 cs_status csi_layer_norm(const csi_layer_run *run, cs_value *x, cs_value *r,
-                         cs_slot w, cs_slot b, cs_keep keep_s, cs_keep keep_y,
-                         cs_value **s, cs_value **y)
+                         cs_slot w, cs_keep keep_s, cs_keep keep_y,
+                         csi_normed *out)
 {
     cs_weight weight;
     cs_weight bias;
-    const bool has_bias = csi_layer_weight(run, b, &bias);
+    const bool has_bias = csi_layer_weight(run, (cs_slot)(w + 1), &bias);
 
     CS_CHECK(csi_layer_weight(run, w, &weight), CS_ERR_INTERNAL,
              "a norm of this layer is not held here");
@@ -77,7 +80,7 @@ cs_status csi_layer_norm(const csi_layer_run *run, cs_value *x, cs_value *r,
         .keep_s = keep_s,
         .keep_y = keep_y,
     };
-    CS_TRY(cs_tape_norm(run->nn->tape, &args, s, y));
+    CS_TRY(cs_tape_norm(run->nn->tape, &args, &out->s, &out->y));
     return CS_OK;
 }
 

@@ -230,7 +230,7 @@ cs_status cs_runtime_step(cs_runtime *rt, const cs_step_input *input,
     if (!input->is_training) {
         CS_TRY(grow_samples(rt, input->plan));
     }
-    if (input->trace) {
+    if (input->trace && schedule != NULL) {
         CS_TRY(grow_events(rt, schedule));
     }
     begin_step(rt, input);
@@ -252,29 +252,29 @@ cs_status cs_runtime_step(cs_runtime *rt, const cs_step_input *input,
     return CS_OK;
 }
 
-const cs_step_result *cs_runtime_result(const cs_runtime *rt)
+const cs_step_result *cs_runtime_result(const cs_runtime *runtime)
 {
-    return &rt->result;
+    return &runtime->result;
 }
 
-size_t cs_runtime_activation_bytes(const cs_runtime *rt)
+size_t cs_runtime_activation_bytes(const cs_runtime *runtime)
 {
-    const cs_stage_graph *g = &rt->shard->stages;
-    size_t n_bytes = rt->workspace.peak_bytes + rt->step.peak_bytes;
+    const cs_stage_graph *g = &runtime->shard->stages;
+    size_t n_bytes = runtime->workspace.peak_bytes + runtime->step.peak_bytes;
 
-    for (int32_t i = 0; i < rt->n_tapes; i++) {
-        n_bytes += cs_tape_saved_bytes(rt->tapes[i].tape) +
-                   cs_tape_deferred_bytes(rt->tapes[i].tape);
+    for (int32_t i = 0; i < runtime->n_tapes; i++) {
+        n_bytes += cs_tape_saved_bytes(runtime->tapes[i].tape) +
+                   cs_tape_deferred_bytes(runtime->tapes[i].tape);
     }
     for (int32_t i = 0; i < 2 * g->n_edges; i++) {
         for (int32_t s = 0; s < g->edges[i / 2].n_slots; s++) {
-            n_bytes += rt->channels[i].slots[s].capacity;
+            n_bytes += runtime->channels[i].slots[s].capacity;
         }
     }
     return n_bytes;
 }
 
-size_t cs_runtime_tape_bytes(const cs_runtime *rt, int32_t module)
+size_t cs_runtime_tape_bytes(const cs_runtime *runtime, int32_t module)
 {
-    return rt->tape_bytes[module];
+    return runtime->tape_bytes[module];
 }
