@@ -162,7 +162,7 @@ static void show_text(void *context, const char *text)
 {
     (void)context;
     printf("%s", text);
-    fflush(stdout);
+    (void)fflush(stdout);
 }
 
 /* Gives each file the first encoder of its kind. */

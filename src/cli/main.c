@@ -75,14 +75,16 @@ enum {
 
 static void print_usage(FILE *out)
 {
-    fprintf(out, "usage: cornstarch COMMAND ...   (cornstarch COMMAND --help "
-                 "says more)\n\n");
+    (void)fprintf(out,
+                  "usage: cornstarch COMMAND ...   (cornstarch COMMAND --help "
+                  "says more)\n\n");
     for (int i = 0; i < N_COMMANDS; i++) {
-        fprintf(out, "  %-10s %s\n", COMMANDS[i].name, COMMANDS[i].help);
+        (void)fprintf(out, "  %-10s %s\n", COMMANDS[i].name, COMMANDS[i].help);
     }
-    fprintf(out,
-            "\nexit status: 0 ok, 1 run-time error, 2 usage, 3 numeric "
-            "failure, 4 lost peer,\n128+n after a clean save on signal n\n");
+    (void)fprintf(out,
+                  "\nexit status: 0 ok, 1 run-time error, 2 usage, 3 numeric "
+                  "failure, 4 lost peer,\n128+n after a clean save on signal "
+                  "n\n");
 }
 
 static void print_help(const cli_command *command)

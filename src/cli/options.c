@@ -282,7 +282,7 @@ void cli_print_options(FILE *out, const char *command)
                            row->value != NULL && row->value[0] != '[' ? " "
                                                                       : "",
                            row->value != NULL ? row->value : "");
-            fprintf(out, "  %-24s %s\n", name, row->help);
+            (void)fprintf(out, "  %-24s %s\n", name, row->help);
         }
     }
 }

@@ -65,14 +65,15 @@ static void print_progress(const csi_rank *r, double loss, double tokens_per_s)
         (step % r->run->config->logging.every != 0 && step != n)) {
         return;
     }
-    fprintf(out,
-            "step %*" PRId64 "/%" PRId64 "  loss %7.4f  lr %.2e  grad %6.3f  "
-            "%6.1f ms  %s tokens/s  left %s\n",
-            4, step, n, loss, r->learning_rate, r->sums.grad_norm,
-            r->step_s * 1e3, csi_human_count(rate, tokens_per_s),
-            csi_human_seconds(left, r->run->result.train_s / done *
-                                        (double)(n - step)));
-    fflush(out);
+    (void)fprintf(out,
+                  "step %*" PRId64 "/%" PRId64
+                  "  loss %7.4f  lr %.2e  grad %6.3f  "
+                  "%6.1f ms  %s tokens/s  left %s\n",
+                  4, step, n, loss, r->learning_rate, r->sums.grad_norm,
+                  r->step_s * 1e3, csi_human_count(rate, tokens_per_s),
+                  csi_human_seconds(left, r->run->result.train_s / done *
+                                              (double)(n - step)));
+    (void)fflush(out);
 }
 
 static cs_status book_step_s(csi_run *run, double step_s)
@@ -187,10 +188,11 @@ cs_status csi_write_evaluation(csi_rank *r, int32_t set)
                                                 r->state.step, e->loss));
     }
     if (out != NULL) {
-        fprintf(out,
-                "step %4" PRId64 "  evaluation %s: loss %.4f +- %.4f over "
-                "%" PRId64 " samples\n",
-                r->state.step, name, e->loss, e->stderr_, e->n_samples);
+        (void)fprintf(out,
+                      "step %4" PRId64
+                      "  evaluation %s: loss %.4f +- %.4f over "
+                      "%" PRId64 " samples\n",
+                      r->state.step, name, e->loss, e->stderr_, e->n_samples);
     }
 done:
     csi_str_fini(&line);

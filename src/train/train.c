@@ -173,16 +173,17 @@ static cs_status describe_run(const csi_run *run)
     }
     CS_TRY_GOTO(done, cs_graph_print(run->graph, false, &model));
     CS_TRY_GOTO(done, cs_plan_print(run->plan, run->graph, &plan));
-    fprintf(out, "%s\n", model);
-    fprintf(out,
-            "data   %" PRId64 " samples, %" PRId64 " items, %" PRId64
-            " tokens, %" PRId64 " with labels; left out: %" PRId64
-            " bad, %" PRId64 " too long; %" PRId64 " truncated\n\n",
-            n.n_samples, n.n_items, n.n_tokens, n.label_tokens, n.n_skipped,
-            n.n_too_long, n.n_truncated);
-    fprintf(out, "%s\n", plan);
-    fprintf(out, "run    %s, %" PRId64 " steps\n", run->folder, run->n_steps);
-    fflush(out);
+    (void)fprintf(out, "%s\n", model);
+    (void)fprintf(out,
+                  "data   %" PRId64 " samples, %" PRId64 " items, %" PRId64
+                  " tokens, %" PRId64 " with labels; left out: %" PRId64
+                  " bad, %" PRId64 " too long; %" PRId64 " truncated\n\n",
+                  n.n_samples, n.n_items, n.n_tokens, n.label_tokens,
+                  n.n_skipped, n.n_too_long, n.n_truncated);
+    (void)fprintf(out, "%s\n", plan);
+    (void)fprintf(out, "run    %s, %" PRId64 " steps\n", run->folder,
+                  run->n_steps);
+    (void)fflush(out);
 done:
     csi_free(model);
     csi_free(plan);
