@@ -110,6 +110,41 @@ static cs_status derive_sizes(const csi_family *family, const char *where,
     return CS_OK;
 }
 
+/* transformers 4 has the base as a key of its own, 5 in rope_parameters. */
+static cs_status read_rope(const csi_family *family, const json_t *config,
+                           const char *where, csi_sizes *s)
+{
+    const json_t *parameters = json_object_get(config, "rope_parameters");
+    const char *type = "default";
+    const char *key = NULL;
+    const json_t *value = NULL;
+
+    s->rope_theta = family->rope_default;
+    CS_TRY(csi_json_opt_f64(config, family->rope_key, where, &s->rope_theta));
+    if (parameters != NULL && !json_is_null(parameters)) {
+        CS_CHECK(json_is_object(parameters), CS_ERR_FORMAT,
+                 "%s: key 'rope_parameters': wanted an object", where);
+        CS_TRY(csi_json_opt_string(parameters, "rope_type", where, &type));
+        CS_CHECK(strcmp(type, "default") == 0, CS_ERR_UNSUPPORTED,
+                 "unsupported: %s: rope_type '%.40s' (offered: default)", where,
+                 type);
+        json_object_foreach((json_t *)(uintptr_t)parameters, key, value)
+        {
+            CS_CHECK(strcmp(key, "rope_type") == 0 ||
+                         strcmp(key, family->rope_key) == 0,
+                     CS_ERR_UNSUPPORTED,
+                     "unsupported: %s: rope_parameters: key '%.40s'", where,
+                     key);
+        }
+        CS_TRY(csi_json_opt_f64(parameters, family->rope_key, where,
+                                &s->rope_theta));
+    }
+    CS_CHECK(s->rope_theta > 0.0, CS_ERR_FORMAT,
+             "%s: key '%s': wanted a number above 0, got %g", where,
+             family->rope_key, s->rope_theta);
+    return CS_OK;
+}
+
 cs_status csi_sizes_read(const csi_family *family, const json_t *config,
                          const char *where, csi_sizes *out)
 {
@@ -145,16 +180,11 @@ cs_status csi_sizes_read(const csi_family *family, const json_t *config,
                                 &s.norm_eps));
     }
     if (family->rope_key != NULL) {
-        s.rope_theta = family->rope_default;
-        CS_TRY(csi_json_opt_f64(config, family->rope_key, where,
-                                &s.rope_theta));
+        CS_TRY(read_rope(family, config, where, &s));
     }
     CS_TRY(csi_json_opt_f64(config, "initializer_range", where, &s.init_std));
-    CS_CHECK(s.norm_eps > 0.0 && s.rope_theta >= 0.0 && s.init_std >= 0.0,
-             CS_ERR_FORMAT,
-             "%s: norm eps, rope theta and initializer_range "
-             "must not be negative",
-             where);
+    CS_CHECK(s.norm_eps > 0.0 && s.init_std >= 0.0, CS_ERR_FORMAT,
+             "%s: norm eps and initializer_range must not be negative", where);
     if (family->attention_bias_key != NULL) {
         CS_TRY(csi_json_opt_bool(config, family->attention_bias_key, where,
                                  &s.has_attention_bias));
