@@ -121,6 +121,9 @@ typedef struct cs_module {
     char *projector_config; /* owned: projector/config.json, or NULL */
     char *source;           /* owned: folder with weights, or NULL = random */
     char *projector_source; /* owned or NULL */
+    /* Beginnings that the names in `source` may have, all of them the same:
+     * the first is that of our own names. NULL = only ours. Static. */
+    const char *const *name_prefixes;
     /* what its processor must produce */
     int32_t image_size, patch_size, n_channels; /* vision */
     int32_t n_mels;                             /* audio */

@@ -192,7 +192,7 @@ static int32_t list_entries(const cs_graph *graph, const csi_part *part,
             continue;
         }
         if (source != NULL && !spec->is_trainable) {
-            tensor = cs_safetensors_find(source, spec->name);
+            tensor = csi_part_find(graph, part, source, i);
         }
         entries[n++] = (entry){
             .param = i,
@@ -225,7 +225,27 @@ done:
     return st;
 }
 
-/* Whether nothing of the part is trained and its source is one file. */
+/* Whether the source calls its tensors as we do. */
+static cs_status has_our_names(const cs_graph *graph, const csi_part *part,
+                               bool *out)
+{
+    cs_safetensors *source = NULL;
+
+    CS_TRY(cs_safetensors_open_folder(part->source, &source));
+    *out = true;
+    for (int32_t i = 0; i < graph->n_params; i++) {
+        const cs_safetensor *tensor =
+            csi_part_has(graph, part, i) ? csi_part_find(graph, part, source, i)
+                                         : NULL;
+        *out = *out && (tensor == NULL ||
+                        strcmp(tensor->name, graph->params[i].name) == 0);
+    }
+    cs_safetensors_close(&source);
+    return CS_OK;
+}
+
+/* Whether nothing of the part is trained and its source is one file, with the
+ * names that the class of the export expects. */
 static cs_status is_copy(const cs_graph *graph, const csi_part *part, bool *out)
 {
     char *path = NULL;
@@ -240,7 +260,7 @@ static cs_status is_copy(const cs_graph *graph, const csi_part *part, bool *out)
         *out = csi_file_exists(path);
         csi_free(path);
     }
-    return CS_OK;
+    return *out ? has_our_names(graph, part, out) : CS_OK;
 }
 
 static cs_status write_part(exporter *x, const csi_part *part)

@@ -5,6 +5,7 @@
 #include "base/alloc.h"
 #include "base/str.h"
 
+#include <stdio.h>
 #include <string.h>
 
 csi_part csi_part_at(const cs_graph *graph, int32_t index)
@@ -32,6 +33,26 @@ int32_t csi_part_of(const cs_graph *graph, int32_t i)
     const cs_param *p = &graph->params[i];
 
     return 2 * p->module + (p->in_projector ? 1 : 0);
+}
+
+const cs_safetensor *csi_part_find(const cs_graph *graph, const csi_part *part,
+                                   const cs_safetensors *source, int32_t i)
+{
+    const char *const name = graph->params[i].name;
+    const char *const *prefixes =
+        part->is_projector ? NULL : graph->modules[part->module].name_prefixes;
+    const cs_safetensor *found = cs_safetensors_find(source, name);
+    char other[512];
+
+    for (int k = 1; prefixes != NULL && found == NULL && prefixes[k] != NULL;
+         k++) {
+        const int n = snprintf(other, sizeof other, "%s%s", prefixes[k],
+                               name + strlen(prefixes[0]));
+        if (n > 0 && (size_t)n < sizeof other) {
+            found = cs_safetensors_find(source, other);
+        }
+    }
+    return found;
 }
 
 bool csi_part_is_empty(const cs_graph *graph, const csi_part *part)

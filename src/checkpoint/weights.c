@@ -67,7 +67,7 @@ static cs_status check_source(const cs_graph *graph, const int32_t *item_of,
             !csi_part_has(graph, part, i)) {
             continue;
         }
-        const cs_safetensor *got = cs_safetensors_find(source, spec->name);
+        const cs_safetensor *got = csi_part_find(graph, part, source, i);
         if (got == NULL ? !may_be_missing(spec)
                         : !cs_shape_equal(&got->shape, &spec->shape)) {
             complain(&c, spec, got);
@@ -88,12 +88,16 @@ static cs_status check_source(const cs_graph *graph, const int32_t *item_of,
 }
 
 static cs_status collect_names(const cs_graph *graph, const csi_part *part,
+                               const cs_safetensors *source,
                                csi_hash_map *names)
 {
     for (int32_t i = 0; i < graph->n_params; i++) {
-        const char *name = graph->params[i].name;
-        if (csi_part_has(graph, part, i)) {
-            CS_TRY(csi_hash_map_put(names, name, strlen(name), i));
+        const cs_safetensor *tensor =
+            csi_part_has(graph, part, i) ? csi_part_find(graph, part, source, i)
+                                         : NULL;
+        if (tensor != NULL) {
+            CS_TRY(csi_hash_map_put(names, tensor->name, strlen(tensor->name),
+                                    i));
         }
     }
     return CS_OK;
@@ -109,7 +113,7 @@ static cs_status warn_of_unexpected(const cs_graph *graph, const csi_part *part,
     int64_t count = 0;
 
     CS_TRY(csi_hash_map_create(&names));
-    CS_TRY_GOTO(done, collect_names(graph, part, names));
+    CS_TRY_GOTO(done, collect_names(graph, part, source, names));
     for (int64_t i = 0; i < cs_safetensors_count(source); i++) {
         const char *name = cs_safetensors_at(source, i)->name;
         int64_t param = 0;
@@ -169,8 +173,7 @@ static cs_status load_from(cs_param_set *set, const csi_part *part,
         if (item < 0) {
             continue;
         }
-        const cs_safetensor *tensor =
-            cs_safetensors_find(source, graph->params[i].name);
+        const cs_safetensor *tensor = csi_part_find(graph, part, source, i);
         if (tensor == NULL) {
             cs_param_init(set, item, seed);
         } else {

@@ -23,7 +23,8 @@ typedef struct csi_fixed_key {
 } csi_fixed_key;
 
 enum {
-    CSI_FAMILY_FIXED_KEYS = 8
+    CSI_FAMILY_FIXED_KEYS = 8,
+    CSI_FAMILY_PREFIXES = 3
 };
 
 typedef struct csi_family {
@@ -52,6 +53,9 @@ typedef struct csi_family {
      * under a switch exist only when the switch is on. */
     const char *block[CS_SLOT_COUNT];
     const char *outer[CS_SLOT_COUNT];
+    /* How the names of a checkpoint may begin, NULL-terminated, the table's own
+     * way first; all NULL = only that way. */
+    const char *prefix[CSI_FAMILY_PREFIXES + 1];
 } csi_family;
 
 extern const csi_family csi_family_llama;

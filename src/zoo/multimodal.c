@@ -270,6 +270,9 @@ static cs_status build_encoder(csi_builder *b, const cs_encoder_config *e,
                                      &sizes));
     m->modality = source.family->modality;
     CS_TRY_GOTO(done, copy_text(source.family->id, &m->family));
+    if (source.family->prefix[0] != NULL) {
+        m->name_prefixes = source.family->prefix;
+    }
     CS_TRY_GOTO(done, copy_text(e->from, &m->source));
     CS_TRY_GOTO(done, print_hf_config(&source, &m->hf_config));
     CS_TRY_GOTO(done, csi_build_encoder(b, source.family, &sizes, e->pool));

@@ -58,4 +58,6 @@ const csi_family csi_family_siglip = {
             [CS_SLOT_NORM1_W] = "vision_model.post_layernorm.weight",
             [CS_SLOT_NORM1_B] = "vision_model.post_layernorm.bias",
         },
+    /* transformers 4 and the hub; transformers 5 */
+    .prefix = {"vision_model.", ""},
 };

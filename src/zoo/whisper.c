@@ -58,4 +58,6 @@ const csi_family csi_family_whisper = {
             [CS_SLOT_NORM1_W] = "layer_norm.weight",
             [CS_SLOT_NORM1_B] = "layer_norm.bias",
         },
+    /* WhisperEncoder; a whole WhisperForConditionalGeneration, WhisperModel */
+    .prefix = {"", "model.encoder.", "encoder."},
 };
