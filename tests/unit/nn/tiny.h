@@ -324,6 +324,9 @@ typedef struct by_hand {
     cs_value *feature[TINY_MAX_MODULES]; /* inputs of the last tape */
     double loss_sum;
     int64_t n_correct, n_records;
+    bool stops_before_projector; /* encoders alone */
+    const int32_t *logit_rows;   /* instead of the loss */
+    int64_t n_logit_rows;
 } by_hand;
 
 static inline void by_hand_begin(by_hand *h, const tiny *t, const char *backend,
@@ -385,6 +388,8 @@ static inline cs_status by_hand_module(by_hand *h, int32_t m, int64_t b,
             .loss_sum = &h->loss_sum,
             .n_correct = &h->n_correct,
         };
+        batch->logit_rows = h->logit_rows;
+        batch->n_logit_rows = h->n_logit_rows;
     } else {
         batch->input = h->t->data[b].input[m];
     }
@@ -394,8 +399,9 @@ static inline cs_status by_hand_module(by_hand *h, int32_t m, int64_t b,
     by_hand_clear_workspace(h);
     cs_tape_begin(h->tape[m]);
     const cs_nn nn = {h->tape[m], graph, h->params, m, batch};
-    CS_TRY(cs_nn_forward(&nn, 0, graph->modules[m].n_layers, NULL,
-                         &h->output[m]));
+    const int32_t last =
+        graph->modules[m].n_layers - (h->stops_before_projector ? 1 : 0);
+    CS_TRY(cs_nn_forward(&nn, 0, last, NULL, &h->output[m]));
     h->n_records += cs_tape_records(h->tape[m]);
     return CS_OK;
 }
