@@ -315,7 +315,8 @@ typedef struct abort_report {
     char sentence[8][128];
 } abort_report;
 
-/* Rank 3 fails; the others wait in five different ways. */
+/* Rank 3 fails; the others wait in four different ways. Those in a collective
+ * are in the same one: a mismatch would be an error of its own. */
 static cs_status fail_or_wait(cs_comm *comm, void *arg)
 {
     abort_report *const report = arg;
@@ -335,9 +336,6 @@ static cs_status fail_or_wait(cs_comm *comm, void *arg)
     case 1:
         st = send_now(comm, 2, 8, data, sizeof data);
         break;
-    case 2:
-        st = cs_comm_all_reduce(comm, &value, 1, CS_F64);
-        break;
     case 4:
         st = cs_comm_recv(comm, 0, 1, data, sizeof data, &request);
         while (st == CS_OK && !done) {
@@ -346,7 +344,7 @@ static cs_status fail_or_wait(cs_comm *comm, void *arg)
         }
         break;
     default:
-        st = cs_comm_barrier(comm);
+        st = cs_comm_all_reduce(comm, &value, 1, CS_F64);
         break;
     }
     if (st == CS_ERR_PEER && request.state == NULL) {
