@@ -3,7 +3,7 @@
 # on gives the bits of the run that was not stopped. SIGUSR1 saves and goes on.
 . "$SOURCE/tests/cli/support/world.sh"
 make_world
-steps=(training.max_steps=60 evaluation.every=1000 'logging.trace_steps=[]')
+steps=(training.max_steps=60 training.global_batch_size=1 training.microbatches=1 evaluation.every=1000 'logging.trace_steps=[]')
 
 # run_into FIFO COMMAND...: starts it in the background with its output in a
 # pipe of one page, so that it cannot run ahead of who reads: 60 steps print
@@ -25,33 +25,42 @@ wait_for_step() {
     done
 }
 
-# interrupt SIGNAL RUN: sends it when the first step is done.
+# interrupt SIGNAL RUN [OPTION...]: sends it when the first step is done.
 interrupt() {
-    local status=0
-    run_into_fifo env "--default-signal=$1" "$CORNSTARCH" train recipe.yaml -o "$2" \
-        --ranks 3 --threads 1 "${steps[@]}"
+    local status=0 signal=$1 run=$2
+    shift 2
+    run_into_fifo env "--default-signal=$signal" "$CORNSTARCH" train recipe.yaml -o "$run" \
+        --threads 1 "${steps[@]}" "$@"
     wait_for_step
-    kill "-$1" "$pid"
+    kill "-$signal" "$pid"
     sed -n '/^stopped\|^go on\|^done/p' <&4
     wait "$pid" || status=$?
     echo "exit $status"
 }
-resume() { cornstarch train recipe.yaml -o "$1" --ranks 3 --resume "${steps[@]}" | grep '^done'; }
+# go_on RUN [OPTION...]: ends as the run that was not stopped.
+go_on() {
+    local run=$1
+    shift
+    ls "$run/model" 2>/dev/null || echo 'no model yet'
+    cornstarch train recipe.yaml -o "$run" --resume "${steps[@]}" "$@" | grep '^done'
+    losses "$run" | cmp - whole.txt
+    cmp {whole,"$run"}/model/language_model/model.safetensors
+}
 
 cornstarch train recipe.yaml -o whole --quiet "${steps[@]}"
 losses whole >whole.txt
-for signal in INT TERM HUP; do
-    printf -- '--- %s\n' "$signal"
-    interrupt "$signal" "$signal"
-    ls "$signal/model" 2>/dev/null || echo 'no model yet'
-    resume "$signal"
-    losses "$signal" | cmp - whole.txt
-    cmp {whole,"$signal"}/model/language_model/model.safetensors
-done
+printf -- '--- INT\n'
+interrupt INT int --ranks 3
+go_on int --ranks 3
+printf -- '--- TERM\n'
+interrupt TERM term
+go_on term
+printf -- '--- HUP\n'
+interrupt HUP hup
 printf -- '--- USR1\n'
-interrupt USR1 USR1
-losses USR1 | cmp - whole.txt
-ls USR1/checkpoints | wc -l
+interrupt USR1 usr1
+losses usr1 | cmp - whole.txt
+ls usr1/checkpoints | wc -l
 printf -- '--- ignored by the parent\n'
 trap '' INT
 run_into_fifo "$CORNSTARCH" train recipe.yaml -o ignored --threads 1 "${steps[@]}"

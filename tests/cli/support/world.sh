@@ -112,10 +112,11 @@ losses() {
     grep -o '"step": [0-9]*\|"loss": [^,]*\|"eval_loss": [^,]*' "$1/metrics.jsonl"
 }
 
-# Runs what must fail: prints its exit status after its sentence.
+# Runs what must fail: prints its exit status after its sentence. Whether the
+# program computes with the cpu module does not matter here.
 fails() {
     local status=0
     "$@" >out.txt 2>err.txt || status=$?
-    cat err.txt
+    sed '/ warn .*reference kernels/d' err.txt
     printf 'exit %d, %d bytes on stdout\n' "$status" "$(stat -c %s out.txt)"
 }
