@@ -22,6 +22,7 @@ typedef struct job {
     cs_dtype dtype;
     bool is_async;
     int32_t dp;               /* replicas; 0 = 1 */
+    bool last_writes;         /* of two replicas, the other one */
     int64_t steps[MAX_STEPS]; /* 0 ends the list */
     int32_t keep;
     int64_t keep_step;
@@ -135,7 +136,8 @@ static cs_status run_rank(cs_comm *world, void *arg)
         CS_TRY_GOTO(done,
                     cs_comm_agree(world, load_on(j, set, j, world->rank == 0)));
     }
-    CS_TRY_GOTO(done, save_on(j, world, set, world->rank < per_replica));
+    CS_TRY_GOTO(done, save_on(j, world, set,
+                              (world->rank < per_replica) != j->last_writes));
 done:
     cs_param_set_destroy(&set);
     return st;
@@ -242,6 +244,11 @@ static void only_the_first_replica_writes(void **state)
     assert_true(has(&b, "checkpoints/step-00000004/optimizer.1.safetensors"));
     assert_false(has(&b, "checkpoints/step-00000004/optimizer.2.safetensors"));
     assert_false(has(&b, "checkpoints/step-00000004/rank-1.json"));
+    j.steps[0] = 5;
+    j.last_writes = true;
+    assert_ok(run(4, &j));
+    assert_true(has(&b, "checkpoints/step-00000005/optimizer.2.safetensors"));
+    assert_false(has(&b, "checkpoints/step-00000005/optimizer.0.safetensors"));
     memset(j.steps, 0, sizeof j.steps);
     j.load = 4;
     j.loaded_salt = 4.0;
@@ -440,6 +447,24 @@ static void steps_of_a_left_line_of_training_go(void **state)
     j.load = -1;
     j.loaded_salt = 2.5;
     assert_ok(run(1, &j));
+    end(&b);
+}
+
+/* After a crash between the rename of step 3 and of `latest`. */
+static void what_latest_names_counts(void **state)
+{
+    (void)state;
+    bench b;
+    begin(&b, &(tiny_options){0});
+    save_steps(&b, 1, 3);
+    (void)cst_write_text(&b.dir, "checkpoints/latest", "step-00000002\n");
+    assert_int_equal(cs_checkpoint_latest(b.dir.path), 2);
+    job j = job_of(&b);
+    j.load = -1;
+    j.loaded_salt = 2.0;
+    assert_ok(run(1, &j));
+    assert_int_equal(remove(cst_path(&b.dir, "checkpoints/latest")), 0);
+    assert_int_equal(cs_checkpoint_latest(b.dir.path), 3);
     end(&b);
 }
 
@@ -691,6 +716,7 @@ int main(void)
         CST_TEST(random_frozen_modules_are_written_once),
         CST_TEST(the_best_and_the_newest_are_kept),
         CST_TEST(steps_of_a_left_line_of_training_go),
+        CST_TEST(what_latest_names_counts),
         CST_TEST(a_damaged_checkpoint_falls_back_and_says_so),
         CST_TEST(when_all_are_damaged_the_newest_is_blamed),
         CST_TEST(what_does_not_fit_is_said),
