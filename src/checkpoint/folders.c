@@ -11,6 +11,7 @@
 
 #include "base/alloc.h"
 #include "base/file.h"
+#include "base/str.h"
 
 #include "manifest.h"
 
@@ -158,6 +159,26 @@ static int64_t read_latest(const char *checkpoints)
     csi_free(path);
     csi_free(text);
     return step;
+}
+
+cs_status csi_steps_fail(const char *checkpoints, int64_t step,
+                         const int64_t *steps, int64_t count)
+{
+    csi_str list = {0};
+
+    for (int64_t i = 0; i < count; i++) {
+        csi_str_addf(&list, "%s%" PRId64, i > 0 ? ", " : "", steps[i]);
+    }
+    const cs_status st =
+        count == 0 ? CS_FAIL(CS_ERR_ARG, "%s: there is no complete checkpoint",
+                             checkpoints)
+                   : CS_FAIL(CS_ERR_ARG,
+                             "%s: there is no checkpoint of step %" PRId64
+                             ", only of %s",
+                             checkpoints, step, csi_str_get(&list));
+
+    csi_str_fini(&list);
+    return st;
 }
 
 int64_t csi_steps_latest(const char *checkpoints, const int64_t *steps,

@@ -21,6 +21,9 @@ CS_NODISCARD cs_status csi_step_folder(const char *checkpoints, int64_t step,
  * [out,own] csi_free. */
 CS_NODISCARD cs_status csi_steps_list(const char *checkpoints, int64_t **steps,
                                       int64_t *count);
+/* ARG: the step is not among those that are there; names them. */
+CS_NODISCARD cs_status csi_steps_fail(const char *checkpoints, int64_t step,
+                                      const int64_t *steps, int64_t count);
 /* What `latest` names if that step has a manifest; else the last of steps;
  * 0 = there are none. */
 int64_t csi_steps_latest(const char *checkpoints, const int64_t *steps,

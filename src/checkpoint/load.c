@@ -161,26 +161,6 @@ static cs_status open_newest(const char *checkpoints, const int64_t *steps,
     return CS_OK;
 }
 
-static cs_status fail_no_step(const char *checkpoints, int64_t step,
-                              const int64_t *steps, int64_t count)
-{
-    csi_str list = {0};
-
-    for (int64_t i = 0; i < count; i++) {
-        csi_str_addf(&list, "%s%" PRId64, i > 0 ? ", " : "", steps[i]);
-    }
-    const cs_status st =
-        count == 0 ? CS_FAIL(CS_ERR_ARG, "%s: there is no complete checkpoint",
-                             checkpoints)
-                   : CS_FAIL(CS_ERR_ARG,
-                             "%s: there is no checkpoint of step %" PRId64
-                             ", only of %s",
-                             checkpoints, step, csi_str_get(&list));
-
-    csi_str_fini(&list);
-    return st;
-}
-
 static cs_status choose(const char *checkpoints, int64_t step,
                         csi_stored **stored, cs_train_state *state,
                         char fallback[FALLBACK_BYTES])
@@ -198,7 +178,7 @@ static cs_status choose(const char *checkpoints, int64_t step,
         at++;
     }
     if (at == count) {
-        st = fail_no_step(checkpoints, step, steps, count);
+        st = csi_steps_fail(checkpoints, step, steps, count);
     } else if (step > 0) {
         fallback[0] = '\0';
         st = open_step(checkpoints, step, stored, state);

@@ -128,6 +128,24 @@ static void print_tensor(const csi_manifest *m, const csi_stored_tensor *t,
     }
 }
 
+static cs_status check_step(const char *checkpoints, int64_t step)
+{
+    int64_t *steps = NULL;
+    int64_t count = 0;
+    int64_t at = 0;
+
+    CS_TRY(csi_steps_list(checkpoints, &steps, &count));
+    while (at < count && steps[at] != step) {
+        at++;
+    }
+    const cs_status st =
+        at < count ? CS_OK : csi_steps_fail(checkpoints, step, steps, count);
+
+    csi_free(steps);
+    CS_TRY(st);
+    return CS_OK;
+}
+
 static cs_status print_step(const char *checkpoints, int64_t step,
                             csi_str *text)
 {
@@ -135,6 +153,7 @@ static cs_status print_step(const char *checkpoints, int64_t step,
     csi_stored *stored = NULL;
     cs_train_state state = {0};
 
+    CS_TRY(check_step(checkpoints, step));
     CS_TRY(csi_stored_open(checkpoints, step, &stored));
     CS_TRY_GOTO(done, csi_state_read(stored->folder, &state));
     const csi_manifest *m = &stored->manifest;

@@ -54,5 +54,8 @@ fails generate --prompt 'Hm' --audio media/rgb.png
 fails generate --prompt 'Hm' --top-p 0
 printf -- '--- inspect\n'
 cornstarch inspect runs/tiny
+cornstarch inspect runs/tiny --checkpoint 3 | sed -n '/^[0-9]* tensors/,$p' | head -n 3
+fails cornstarch inspect checkpoint runs/tiny --checkpoint 2
+fails cornstarch inspect checkpoint media
 cornstarch inspect runs/tiny/model/audio/projector
 cornstarch inspect runs/tiny/model/audio/projector/model.safetensors --format json
