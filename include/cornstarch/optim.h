@@ -25,7 +25,8 @@ CS_API CS_NODISCARD cs_status cs_optim_create(const cs_config *config,
 CS_API void cs_optim_destroy(cs_optim **optim);
 
 /* Learning rate of step `step` (from 1) of n_steps: linear warm-up, then
- * cosine, linear or constant down to min_lr_ratio. */
+ * cosine, linear or constant. min_lr_ratio would be that of step n_steps + 1:
+ * no step is wasted on a rate of 0. */
 CS_API double cs_learning_rate(const cs_config *config, int64_t step,
                                int64_t n_steps);
 

@@ -263,8 +263,8 @@ static const csi_field LR_SCHEDULER[] = {
      .fallback = "0.0",
      .min = 0,
      .max = 1,
-     .help = "Learning rate of the last step as a share of the highest; "
-             "constant does not fall."},
+     .help = "Where the learning rate arrives one step after the last, as a "
+             "share of the highest; constant does not fall."},
 };
 static const csi_field_group LR_SCHEDULER_GROUP = {.fields = LR_SCHEDULER,
                                                    .n_fields =

@@ -29,9 +29,7 @@ static double default_decay(const cs_config *config, const cs_param *p)
     const bool is_free =
         (p->role == CS_PARAM_BIAS && config->training.no_decay_bias) ||
         (p->role == CS_PARAM_NORM && config->training.no_decay_norm) ||
-        (p->role == CS_PARAM_EMBEDDING &&
-         config->training.no_decay_embedding) ||
-        (p->slot == CS_SLOT_EMBED && config->training.no_decay_embedding);
+        (p->role == CS_PARAM_EMBEDDING && config->training.no_decay_embedding);
 
     return is_free ? 0.0 : config->training.weight_decay;
 }

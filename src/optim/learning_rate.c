@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The learning rate of a step: linear warm-up, then a decay. */
+/* The learning rate of a step: linear warm-up, then a decay. 1e-9 forgives
+ * 0.07 * 300 = 21.000000000000004. */
 #include "cornstarch/optim.h"
 
 #include <math.h>
@@ -10,7 +11,7 @@ double cs_learning_rate(const cs_config *config, int64_t step, int64_t n_steps)
     const double floor_ratio = config->training.min_lr_ratio;
     const double warmup =
         config->training.warmup_ratio >= 0.0
-            ? ceil(config->training.warmup_ratio * (double)n_steps)
+            ? ceil(config->training.warmup_ratio * (double)n_steps - 1e-9)
             : (double)config->training.warmup_steps;
     const double done = (double)step - 1.0;
 
