@@ -261,9 +261,43 @@ def llava():
     }, "SigLIP, a gelu MLP and Llama, pictures merged at placeholders, causal")
 
 
+def pseudo_gradient(shape, param, step):
+    """Exact in f32 and f64, and the same formula in the test."""
+    i = torch.arange(int(numpy.prod(shape)), dtype=torch.int64)
+    g = ((i * 7 + step * 3 + param) % 11 - 5).double() / 16
+    return (g * 2.0 ** -(param % 5)).reshape(shape)
+
+
+def adamw():
+    """torch.optim.AdamW in f64 on the weights of tests/golden/nn/llama: decay
+    on matrices only, gradients clipped to a norm of 1."""
+    folder = begin("adamw", 5)
+    model = LlamaForCausalLM.from_pretrained(OUT / "llama").double()
+    named = sorted(model.named_parameters())
+    decay = [p for _, p in named if p.dim() > 1]
+    rest = [p for _, p in named if p.dim() == 1]
+    optimizer = torch.optim.AdamW(
+        [{"params": decay, "weight_decay": 0.1},
+         {"params": rest, "weight_decay": 0.0}],
+        lr=0.01, betas=(0.9, 0.98), eps=1e-6)
+    norms = []
+    for step in range(1, 7):
+        for k, (_, p) in enumerate(named):
+            # small ones too, so that not every step is clipped
+            p.grad = pseudo_gradient(p.shape, k, step) * (0.001 if step == 4
+                                                          else 1.0)
+        norms.append(torch.nn.utils.clip_grad_norm_(
+            [p for _, p in named], 1.0))
+        optimizer.step()
+    finish(folder, {
+        "norms": torch.stack(norms),
+        **{f"after.{n}": p.detach() for n, p in named},
+    }, "torch.optim.AdamW, six steps; step 4 has gradients times 0.001")
+
+
 def main():
     torch.set_num_threads(1)
-    for make in (llama, siglip, whisper, llava):
+    for make in (llama, siglip, whisper, llava, adamw):
         make()
 
 
