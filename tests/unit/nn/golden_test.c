@@ -426,6 +426,44 @@ static void llava_is_transformers(void **state)
     check_llava(CS_F64);
 }
 
+/* The file was saved by transformers with the positions that it computes. */
+static void fixed_positions_are_transformers(void **state)
+{
+    (void)state;
+    static const char YAML[] =
+        "version: 1\nmodel:\n  encoders:\n    audio: {from: "
+        "tests/golden/nn/whisper, placeholder: \"<a>\"}\n" TINY_LLAMA
+        "data:\n  train: [{path: t.json}]\ntraining: {max_steps: 1}\n";
+    tiny t = {0};
+    cs_param_set *set = NULL;
+    cs_safetensors *file = NULL;
+    float wanted[8 * 16];
+
+    csi_arena_init(&t.arena, 0);
+    assert_ok(cs_config_parse(YAML, strlen(YAML), CST_SOURCE_DIR, NULL, 0,
+                              &t.config));
+    assert_ok(cs_zoo_build(t.config, &t.graph));
+    tiny_params(&t, CS_F32, &set);
+    cs_param_set_init(set, 1);
+    assert_ok(cs_safetensors_open_folder(
+        cst_source_path("tests/golden/nn/whisper"), &file));
+    const cs_safetensor *tensor =
+        cs_safetensors_find(file, "embed_positions.weight");
+    const cs_param_state *p =
+        cs_param_find(set, cs_graph_find_param(t.graph,
+                                               "audio.embed_positions.weight"));
+    assert_int_equal(p->count, 8 * 16);
+    assert_int_equal(tensor->n_bytes, sizeof wanted);
+    memcpy(wanted, tensor->data, sizeof wanted);
+    for (int64_t k = 0; k < p->count; k++) {
+        assert_near(cs_tensor_get(&p->working, k), wanted[k], 1e-6);
+    }
+    assert_null(p->grad);
+    cs_safetensors_close(&file);
+    cs_param_set_destroy(&set);
+    tiny_end(&t);
+}
+
 /* --- folders ---------------------------------------------------------------------- */
 
 /* A copy of a golden folder whose names begin with `prefix`. */
@@ -556,6 +594,7 @@ int main(void)
         CST_TEST(whisper_is_transformers),
         CST_TEST(llama_is_transformers),
         CST_TEST(llava_is_transformers),
+        CST_TEST(fixed_positions_are_transformers),
         CST_TEST(names_may_begin_as_in_other_checkpoints),
         CST_TEST(rotary_parameters_of_both_versions_are_read),
     };
