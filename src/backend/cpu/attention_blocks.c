@@ -252,6 +252,7 @@ void csi_cpu_tiles_to_keys(const csi_attention *t, const csi_meeting *m,
             const csi_tile tile = {.k = span.end - span.first,
                                    .a = s + i * CSI_CPU_BLOCK_STRIDE +
                                         span.first,
+                                   .a_step = CSI_CPU_BLOCK_STRIDE,
                                    .b = of_queries + j * CSI_CPU_BLOCK +
                                         span.first * t->nr,
                                    .c = o + i * t->width + j,

@@ -75,7 +75,7 @@ typedef struct csi_gemm_kernels {
     void (*pack)(float *dst, int32_t width, const csi_operand *x,
                  const csi_box *box);
     void (*tile)(const csi_tile *t);
-    /* a[i * CSI_CPU_BLOCK_STRIDE + p] instead; NULL where pair is 2 */
+    /* a[i * a_step + p] instead; NULL where pair is 2 */
     void (*tile_rows)(const csi_tile *t);
 } csi_gemm_kernels;
 

@@ -17,8 +17,19 @@ enum {
     MAX_COLUMNS = 1024,        /* of it */
     COLUMN_UNIT = 64,
     ROW_UNIT = 16, /* a multiple of any tile's rows is no larger than this */
+    PAGE_FLOATS = 1024,
     LINE = 64
 };
+
+/* One operand of a product under way. */
+typedef struct side {
+    const csi_operand *x;
+    int32_t width; /* lanes of a panel */
+    int64_t lanes; /* that exist */
+    int64_t lane;  /* first of the block */
+    float *panels; /* [block / width][words][width] */
+    bool in_place; /* whole panels are read where they lie */
+} side;
 
 /* One product under way: rows [row, row + rows) and depth [d, d + depth), and
  * within them columns [column, column + columns). */
@@ -27,9 +38,8 @@ typedef struct run {
     const csi_cpu_kernels *kernels;
     const csi_gemm_kernels *gemm;
     csi_epilogue end; /* of this depth step */
-    float *a_panels;  /* [rows / mr][words][mr] */
-    float *b_panels;  /* [columns / nr][words][nr] */
-    float *partial;   /* [rows][n], NULL when the result itself serves */
+    side a, b;
+    float *partial; /* [rows][n], NULL when the result itself serves */
     int64_t row, rows;
     int64_t column, columns;
     int64_t d, depth, words; /* words: depth / pair */
@@ -103,32 +113,45 @@ size_t csi_cpu_gemm_bytes(cs_backend *backend, const csi_product *p)
     return (size_t)floats * sizeof(float);
 }
 
-static void pack_a(void *arg, int64_t begin, int64_t end, int32_t thread)
+/* Whether tile_rows may read the rows of `a` as they are: f32, and not so far
+ * apart that all rows of a tile meet in one set of the cache. */
+static bool reads_in_place(const csi_gemm_kernels *gemm, const csi_operand *a)
 {
-    const run *r = arg;
-    const int32_t mr = r->gemm->mr;
-    const csi_box box = {.lanes = r->p->m,
-                         .lane = r->row + begin * mr,
-                         .panels = end - begin,
+    return gemm->tile_rows != NULL && a->depth_inner && !a->is_bf16 &&
+           a->ld % PAGE_FLOATS != 0;
+}
+
+/* Packs panels [begin, end) of the block, those that need it. */
+static void pack_side(const run *r, const side *s, int64_t begin, int64_t end)
+{
+    const int64_t whole = (s->lanes - s->lane) / s->width;
+    const int64_t first = s->in_place ? csi_max_i64(begin, whole) : begin;
+    const csi_box box = {.lanes = s->lanes,
+                         .lane = s->lane + first * s->width,
+                         .panels = end - first,
                          .d = r->d,
                          .n = r->depth};
 
+    if (first < end) {
+        r->gemm->pack(s->panels + first * s->width * r->words, s->width, s->x,
+                      &box);
+    }
+}
+
+static void pack_a(void *arg, int64_t begin, int64_t end, int32_t thread)
+{
+    const run *r = arg;
+
     (void)thread;
-    r->gemm->pack(r->a_panels + begin * mr * r->words, mr, &r->p->a, &box);
+    pack_side(r, &r->a, begin, end);
 }
 
 static void pack_b(void *arg, int64_t begin, int64_t end, int32_t thread)
 {
     const run *r = arg;
-    const int32_t nr = r->gemm->nr;
-    const csi_box box = {.lanes = r->p->n,
-                         .lane = r->column + begin * nr,
-                         .panels = end - begin,
-                         .d = r->d,
-                         .n = r->depth};
 
     (void)thread;
-    r->gemm->pack(r->b_panels + begin * nr * r->words, nr, &r->p->b, &box);
+    pack_side(r, &r->b, begin, end);
 }
 
 /* Asks for the lines that a tile will be written to. */
@@ -177,11 +200,46 @@ static void end_tile(const run *r, const pending *t)
     }
 }
 
+/* The tile of rows i, without column. */
+static csi_tile row_tile(const run *r, int64_t i, bool in_place)
+{
+    const int32_t mr = r->gemm->mr;
+    const side *a = &r->a;
+    csi_tile tile = {.k = r->words,
+                     .a = a->panels + i * mr * r->words,
+                     .a_step = mr,
+                     .rows = mr};
+
+    if (in_place) {
+        tile.a =
+            (const float *)a->x->data + (a->lane + i * mr) * a->x->ld + r->d;
+        tile.a_step = a->x->ld;
+    }
+    return tile;
+}
+
+/* Sends a whole tile whose sums are the result, or are added to it, straight
+ * there; returns false for any other. */
+static bool goes_straight(const run *r, const pending *t, csi_tile *tile)
+{
+    const csi_epilogue *end = &r->end;
+
+    if (r->partial != NULL || !collects_in_place(r->p) ||
+        t->row + r->gemm->mr > r->p->m || t->column + r->gemm->nr > r->p->n) {
+        return false;
+    }
+    tile->c = (float *)end->c + t->row * end->ldc + t->column;
+    tile->ldc = end->ldc;
+    tile->add = end->accumulate;
+    return true;
+}
+
 /* Tiles [begin, end) of rows over the block of columns. A tile's rows stay in
  * the inner cache while the panels of columns stream by, and the result is
  * written along its rows: down its columns would cost an eighth of the time,
- * in pages and cache sets. A tile is written after the next one is computed:
- * its sums have then left the store queue, and the lines asked for have come. */
+ * in pages and cache sets. A tile with an epilogue is written after the next
+ * one is computed: its sums have then left the store queue, and the lines
+ * asked for have come. */
 static void multiply(void *arg, int64_t begin, int64_t end, int32_t thread)
 {
     const run *r = arg;
@@ -193,20 +251,27 @@ static void multiply(void *arg, int64_t begin, int64_t end, int32_t thread)
 
     (void)thread;
     for (int64_t i = begin; i < end; i++) {
+        const bool in_place =
+            r->a.in_place && r->a.lane + (i + 1) * mr <= r->a.lanes;
+        void (*run_tile)(const csi_tile *) =
+            in_place ? r->gemm->tile_rows : r->gemm->tile;
+        csi_tile tile = row_tile(r, i, in_place);
+
         for (int64_t j = 0; j < r->columns; j += nr) {
             const pending next = {.sums = sums[turn],
                                   .row = r->row + i * mr,
                                   .column = r->column + j};
-            const csi_tile tile = {.k = r->words,
-                                   .a = r->a_panels + i * mr * r->words,
-                                   .a_step = mr,
-                                   .b = r->b_panels + j * r->words,
-                                   .c = next.sums,
-                                   .ldc = nr,
-                                   .rows = mr};
 
-            r->gemm->tile(&tile);
             prefetch_tile(r, &next);
+            tile.b = r->b.panels + j * r->words;
+            if (goes_straight(r, &next, &tile)) {
+                run_tile(&tile);
+                continue;
+            }
+            tile.c = next.sums;
+            tile.ldc = nr;
+            tile.add = false;
+            run_tile(&tile);
             end_tile(r, &last);
             last = next;
             turn = 1 - turn;
@@ -240,9 +305,11 @@ static void run_step(const cs_backend *backend, run *r)
     r->is_first = r->d == 0;
     r->is_last = r->d + CSI_CPU_DEPTH >= p->k;
     r->end = step_end(p, r->is_first);
+    r->a.lane = r->row;
     csi_cpu_parallel(backend, tiles, pack_a, r);
     for (r->column = 0; r->column < p->n; r->column += block) {
         r->columns = csi_min_i64(block, p->n - r->column);
+        r->b.lane = r->column;
         csi_cpu_parallel(backend, (r->columns + nr - 1) / nr, pack_b, r);
         csi_cpu_parallel(backend, tiles, multiply, r);
     }
@@ -251,14 +318,17 @@ static void run_step(const cs_backend *backend, run *r)
 void csi_cpu_gemm(cs_backend *backend, const csi_product *p, void *work)
 {
     const csi_cpu_state *state = csi_cpu_state_of(backend);
-    run r = {.p = p,
-             .kernels = state->kernels,
-             .gemm = choose(state, p),
-             .a_panels = work};
+    run r = {.p = p, .kernels = state->kernels, .gemm = choose(state, p)};
 
-    r.b_panels = r.a_panels + a_floats(p);
+    r.a = (side){.x = &p->a,
+                 .width = r.gemm->mr,
+                 .lanes = p->m,
+                 .in_place = reads_in_place(r.gemm, &p->a)};
+    r.b = (side){.x = &p->b, .width = r.gemm->nr, .lanes = p->n};
+    r.a.panels = work;
+    r.b.panels = r.a.panels + a_floats(p);
     if (needs_partial(p)) {
-        r.partial = r.b_panels + b_floats(p);
+        r.partial = r.b.panels + b_floats(p);
     }
     /* a whole number of tiles, so that super-blocks never share one */
     const int64_t super = SUPER_ROWS / r.gemm->mr * r.gemm->mr;

@@ -178,6 +178,10 @@ static void tile(const csi_tile *t)
         float *c = t->c + i * t->ldc;
 
         if (i < t->rows) {
+            if (t->add) {
+                sum[i][0] += v_load(c);
+                sum[i][1] += v_load(c + VW);
+            }
             v_store(c, sum[i][0]);
             v_store(c + VW, sum[i][1]);
         }

@@ -8,20 +8,43 @@
  * Included by kernels_<isa>.c, which defines MR.
  */
 enum {
-    NR = 2 * VW,
-    AHEAD = 8, /* rows of memory asked for in advance */
-    CACHE_LINE = 64
+    NR = 2 * VW
 };
 
-/* Asks for n elements from `at` on. Addresses beyond an array do no harm. */
-CSI_INLINE void prefetch_lanes(const csi_operand *x, int64_t at, int64_t n,
-                               bool is_bf16)
+/* Asks for a line. An address beyond the array does no harm. */
+CSI_INLINE void prefetch_element(const csi_operand *x, int64_t at, bool is_bf16)
 {
-    const size_t size = csi_cpu_dtype_bytes(is_bf16);
-    const uintptr_t from = (uintptr_t)x->data + (uintptr_t)at * size;
+    _mm_prefetch((const char *)((uintptr_t)x->data +
+                                (uintptr_t)at * csi_cpu_dtype_bytes(is_bf16)),
+                 _MM_HINT_T0);
+}
 
-    for (uintptr_t i = 0; i < (uintptr_t)n * size; i += CACHE_LINE) {
-        _mm_prefetch((const char *)(from + i), _MM_HINT_T0);
+/* Panels of one row of memory, `count` lanes of which exist; a panel's row is
+ * `step` floats before the next panel's. */
+CSI_INLINE void pack_row(float *to, int32_t width, int64_t step,
+                         const csi_operand *x, int64_t from, int64_t count,
+                         int64_t panels, bool is_bf16)
+{
+    for (int64_t j = 0; j < panels; j++) {
+        for (int32_t i = 0; i < width; i += VW) {
+            const int put = width - i < VW ? width - i : VW;
+            const int64_t left = count - j * width - i;
+            const int64_t have = left < put ? left : put;
+            const int64_t at = from + j * width + i;
+            vf v = v_zero();
+
+            if (have == VW) {
+                v = v_get(x->data, at, VW, is_bf16);
+            } else if (have > 0) {
+                v = v_get(x->data, at, (int)have, is_bf16);
+            }
+            if (put == VW) {
+                v_store(to + i, v);
+            } else {
+                v_store_n(to + i, v, put);
+            }
+        }
+        to += step;
     }
 }
 
@@ -30,123 +53,142 @@ CSI_INLINE void prefetch_lanes(const csi_operand *x, int64_t at, int64_t n,
 CSI_INLINE void pack_along(float *dst, int32_t width, const csi_operand *x,
                            const csi_box *box, bool is_bf16)
 {
+    const int64_t step = box->n * width;
+    const int64_t count = box->lanes - box->lane;
+    /* pairs of half-vector panels that are whole */
+    const int64_t whole =
+        count / VW < box->panels / 2 ? count / VW : box->panels / 2;
+    const int64_t pairs = 2 * width == VW ? whole : 0;
+
     for (int64_t p = 0; p < box->n; p++) {
         const int64_t from = (box->d + p) * x->ld + box->lane;
-        int64_t left = box->lanes - box->lane;
         float *to = dst + p * width;
 
-        prefetch_lanes(x, from + AHEAD * x->ld, box->panels * width, is_bf16);
-        for (int64_t j = 0; j < box->panels; j++) {
-            for (int32_t i = 0; i < width; i += VW) {
-                const int put = width - i < VW ? width - i : VW;
-                const int64_t have = left - i < put ? left - i : put;
-                vf v = v_zero();
-
-                if (have == VW) {
-                    v = v_get(x->data, from + j * width + i, VW, is_bf16);
-                } else if (have > 0) {
-                    v = v_get(x->data, from + j * width + i, (int)have,
-                              is_bf16);
-                }
-                if (put == VW) {
-                    v_store(to + i, v);
-                } else {
-                    v_store_n(to + i, v, put);
-                }
-            }
-            left -= width;
-            to += box->n * width;
+        for (int64_t j = 0; j < pairs; j++) {
+            v_store_halves(to, to + step,
+                           v_get(x->data, from + j * VW, VW, is_bf16));
+            to += 2 * step;
         }
+        pack_row(to, width, step, x, from + pairs * VW, count - pairs * VW,
+                 box->panels - 2 * pairs, is_bf16);
     }
 }
 
 /* VW lanes, depth inner: squares of VW x VW are transposed in registers.
- * Writes `put` lanes per depth row. */
-CSI_INLINE void pack_across(float *dst, int32_t width, const csi_operand *x,
-                            const csi_box *box, int put, bool is_bf16)
+ * Writes `put` lanes per depth row. Here where a square is not whole. */
+CSI_INLINE void pack_edge(float *dst, int32_t width, const csi_operand *x,
+                          const csi_box *box, int put, bool is_bf16)
 {
     const int64_t count = box->lanes - box->lane;
+    const int part = box->n < VW ? (int)box->n : VW;
+    vf square[VW];
 
-    for (int64_t p = 0; p < box->n; p += VW) {
-        const int part = box->n - p < VW ? (int)(box->n - p) : VW;
-        vf square[VW];
+    for (int i = 0; i < VW; i++) {
+        const int64_t from = (box->lane + i) * x->ld + box->d;
 
-        for (int i = 0; i < VW; i++) {
-            square[i] = v_zero();
-        }
-        for (int i = 0; i < VW && i < count; i++) {
-            const int64_t from = (box->lane + i) * x->ld + box->d + p;
+        square[i] = v_zero();
+        if (i < count) {
             square[i] = part == VW ? v_get(x->data, from, VW, is_bf16)
                                    : v_get(x->data, from, part, is_bf16);
         }
-        v_transpose(square);
-        for (int i = 0; i < part; i++) {
-            if (put == VW) {
-                v_store(dst + (p + i) * width, square[i]);
-            } else {
-                v_store_n(dst + (p + i) * width, square[i], put);
-            }
+    }
+    v_transpose(square);
+    for (int i = 0; i < part; i++) {
+        v_store_n(dst + i * width, square[i], put);
+    }
+}
+
+/* The same where it is. The next panel's lines are asked for: its rows are
+ * too short for the hardware to notice. */
+CSI_INLINE void pack_square(float *dst, int32_t width, const csi_operand *x,
+                            const csi_box *box, int put, bool is_bf16)
+{
+    const int64_t first = box->lane * x->ld + box->d;
+    vf square[VW];
+
+#pragma GCC unroll 16
+    for (int i = 0; i < VW; i++) {
+        square[i] = v_get(x->data, first + i * x->ld, VW, is_bf16);
+        prefetch_element(x, first + (i + width) * x->ld, is_bf16);
+    }
+    v_transpose(square);
+#pragma GCC unroll 16
+    for (int i = 0; i < VW; i++) {
+        if (put == VW) {
+            v_store(dst + i * width, square[i]);
+        } else {
+            v_store_n(dst + i * width, square[i], put);
         }
     }
 }
 
-/* The same for panels half a vector wide, two pieces of depth at a time: the
- * second fills the other half of the square. Packs what fills whole squares
- * and returns how much depth that was. */
-CSI_INLINE int64_t pack_across_half(float *dst, const csi_operand *x,
-                                    const csi_box *box, bool is_bf16)
+/* Panels half a vector wide, two pieces of depth at a time: the second fills
+ * the other half of the square. */
+CSI_INLINE void pack_square_half(float *dst, const csi_operand *x,
+                                 const csi_box *box, bool is_bf16)
 {
+    const int64_t first = box->lane * x->ld + box->d;
     const int64_t half = VW / 2;
-    const int64_t count = box->lanes - box->lane;
-    int64_t p = 0;
+    vf square[VW];
 
-    for (; p + 2 * VW <= box->n; p += 2 * VW) {
-        vf square[VW];
+#pragma GCC unroll 8
+    for (int i = 0; i < VW / 2; i++) {
+        const int64_t from = first + i * x->ld;
 
-        for (int i = 0; i < half; i++) {
-            const int64_t from = (box->lane + i) * x->ld + box->d + p;
+        square[i] = v_get(x->data, from, VW, is_bf16);
+        square[VW / 2 + i] = v_get(x->data, from + VW, VW, is_bf16);
+        prefetch_element(x, from + half * x->ld, is_bf16);
+        prefetch_element(x, from + half * x->ld + VW, is_bf16);
+    }
+    v_transpose(square);
+#pragma GCC unroll 16
+    for (int i = 0; i < VW; i++) {
+        v_store_halves(dst + i * half, dst + (VW + i) * half, square[i]);
+    }
+}
 
-            square[i] = v_zero();
-            square[half + i] = v_zero();
-            prefetch_lanes(x, from + 4 * VW, 2 * VW, is_bf16);
-            if (i < count) {
-                square[i] = v_get(x->data, from, VW, is_bf16);
-                square[half + i] = v_get(x->data, from + VW, VW, is_bf16);
-            }
-        }
-        v_transpose(square);
-        for (int i = 0; i < VW; i++) {
-            v_store_halves(dst + (p + i) * half, dst + (p + VW + i) * half,
-                           square[i]);
+/* One panel. */
+CSI_INLINE void pack_panel(float *dst, int32_t width, const csi_operand *x,
+                           const csi_box *box, bool is_bf16)
+{
+    csi_box at = *box;
+    int64_t done = 0;
+
+    if (2 * width == VW && box->lanes - box->lane >= width) {
+        for (; done + 2 * VW <= box->n; done += 2 * VW) {
+            at.d = box->d + done;
+            pack_square_half(dst + done * width, x, &at, is_bf16);
         }
     }
-    return p;
+    for (int32_t i = 0; i < width; i += VW) {
+        const int put = width - i < VW ? width - i : VW;
+
+        at.lane = box->lane + i;
+        for (int64_t p = done; p < box->n; p += VW) {
+            float *to = dst + p * width + i;
+
+            at.d = box->d + p;
+            at.n = box->n - p;
+            if (at.n < VW || at.lanes - at.lane < VW) {
+                pack_edge(to, width, x, &at, put, is_bf16);
+            } else if (put == VW) {
+                pack_square(to, width, x, &at, VW, is_bf16);
+            } else {
+                pack_square(to, width, x, &at, put, is_bf16);
+            }
+        }
+    }
 }
 
 CSI_INLINE void pack_depth_inner(float *dst, int32_t width,
                                  const csi_operand *x, const csi_box *box,
                                  bool is_bf16)
 {
-    csi_box part = *box;
+    csi_box panel = *box;
 
     for (int64_t j = 0; j < box->panels; j++) {
-        float *to = dst + j * width * box->n;
-        int64_t done = 0;
-
-        part.lane = box->lane + j * width;
-        part.d = box->d;
-        part.n = box->n;
-        if (2 * width == VW) {
-            done = pack_across_half(to, x, &part, is_bf16);
-        }
-        part.d += done;
-        part.n -= done;
-        for (int32_t i = 0; i < width; i += VW) {
-            const int put = width - i < VW ? width - i : VW;
-
-            pack_across(to + done * width + i, width, x, &part, put, is_bf16);
-            part.lane += VW;
-        }
+        panel.lane = box->lane + j * width;
+        pack_panel(dst + j * width * box->n, width, x, &panel, is_bf16);
     }
 }
 
@@ -166,35 +208,12 @@ static void pack(float *dst, int32_t width, const csi_operand *x,
     }
 }
 
-/* The sums of a tile; `across` and `down` are the steps of a from row to row
- * and along the depth. */
-CSI_INLINE void tile_sums(const csi_tile *t, int64_t across, int64_t down)
+CSI_INLINE void tile_store(const csi_tile *t, vf sum[MR][2])
 {
     const int64_t rows = t->rows;
     const int64_t ldc = t->ldc;
     const bool add = t->add;
-    const float *a = t->a;
-    const float *b = t->b;
-    vf sum[MR][2];
 
-#pragma GCC unroll 16
-    for (int i = 0; i < MR; i++) {
-        sum[i][0] = v_zero();
-        sum[i][1] = v_zero();
-    }
-    for (int64_t p = 0; p < t->k; p++) {
-        const vf b0 = v_load(b);
-        const vf b1 = v_load(b + VW);
-
-#pragma GCC unroll 16
-        for (int i = 0; i < MR; i++) {
-            const vf x = v_set(a[i * across]);
-            sum[i][0] = v_fma(x, b0, sum[i][0]);
-            sum[i][1] = v_fma(x, b1, sum[i][1]);
-        }
-        a += down;
-        b += NR;
-    }
 #pragma GCC unroll 16
     for (int i = 0; i < MR; i++) {
         float *c = t->c + i * ldc;
@@ -212,12 +231,58 @@ CSI_INLINE void tile_sums(const csi_tile *t, int64_t across, int64_t down)
 
 static void tile(const csi_tile *t)
 {
-    tile_sums(t, 1, t->a_step);
+    const int64_t a_step = t->a_step;
+    const float *a = t->a;
+    const float *b = t->b;
+    vf sum[MR][2];
+
+#pragma GCC unroll 16
+    for (int i = 0; i < MR; i++) {
+        sum[i][0] = v_zero();
+        sum[i][1] = v_zero();
+    }
+    for (int64_t p = 0; p < t->k; p++) {
+        const vf b0 = v_load(b);
+        const vf b1 = v_load(b + VW);
+
+#pragma GCC unroll 16
+        for (int i = 0; i < MR; i++) {
+            const vf x = v_set(a[i]);
+            sum[i][0] = v_fma(x, b0, sum[i][0]);
+            sum[i][1] = v_fma(x, b1, sum[i][1]);
+        }
+        a += a_step;
+        b += NR;
+    }
+    tile_store(t, sum);
 }
 
+/* The same sums where a's rows lie in memory as they are. */
 static void tile_rows(const csi_tile *t)
 {
-    tile_sums(t, CSI_CPU_BLOCK_STRIDE, 1);
+    const float *row[MR];
+    const float *b = t->b;
+    vf sum[MR][2];
+
+#pragma GCC unroll 16
+    for (int i = 0; i < MR; i++) {
+        row[i] = t->a + i * t->a_step;
+        sum[i][0] = v_zero();
+        sum[i][1] = v_zero();
+    }
+    for (int64_t p = 0; p < t->k; p++) {
+        const vf b0 = v_load(b);
+        const vf b1 = v_load(b + VW);
+
+#pragma GCC unroll 16
+        for (int i = 0; i < MR; i++) {
+            const vf x = v_set(row[i][p]);
+            sum[i][0] = v_fma(x, b0, sum[i][0]);
+            sum[i][1] = v_fma(x, b1, sum[i][1]);
+        }
+        b += NR;
+    }
+    tile_store(t, sum);
 }
 
 CSI_INLINE void finish_lanes(cs_activation activation, const csi_epilogue *end,
