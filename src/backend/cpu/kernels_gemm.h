@@ -19,16 +19,15 @@ CSI_INLINE void prefetch_element(const csi_operand *x, int64_t at, bool is_bf16)
                  _MM_HINT_T0);
 }
 
-/* Panels of one row of memory, `count` lanes of which exist; a panel's row is
- * `step` floats before the next panel's. */
-CSI_INLINE void pack_row(float *to, int32_t width, int64_t step,
-                         const csi_operand *x, int64_t from, int64_t count,
-                         int64_t panels, bool is_bf16)
+/* The panels of `box` from one row of memory: element `from` is the first of
+ * box->lanes that exist. */
+CSI_INLINE void pack_row(float *to, int32_t width, const csi_operand *x,
+                         int64_t from, const csi_box *box, bool is_bf16)
 {
-    for (int64_t j = 0; j < panels; j++) {
+    for (int64_t j = 0; j < box->panels; j++) {
         for (int32_t i = 0; i < width; i += VW) {
             const int put = width - i < VW ? width - i : VW;
-            const int64_t left = count - j * width - i;
+            const int64_t left = box->lanes - j * width - i;
             const int64_t have = left < put ? left : put;
             const int64_t at = from + j * width + i;
             vf v = v_zero();
@@ -44,7 +43,7 @@ CSI_INLINE void pack_row(float *to, int32_t width, int64_t step,
                 v_store_n(to + i, v, put);
             }
         }
-        to += step;
+        to += box->n * width;
     }
 }
 
@@ -59,6 +58,9 @@ CSI_INLINE void pack_along(float *dst, int32_t width, const csi_operand *x,
     const int64_t whole =
         count / VW < box->panels / 2 ? count / VW : box->panels / 2;
     const int64_t pairs = 2 * width == VW ? whole : 0;
+    const csi_box rest = {.lanes = count - pairs * VW,
+                          .panels = box->panels - 2 * pairs,
+                          .n = box->n};
 
     for (int64_t p = 0; p < box->n; p++) {
         const int64_t from = (box->d + p) * x->ld + box->lane;
@@ -69,8 +71,7 @@ CSI_INLINE void pack_along(float *dst, int32_t width, const csi_operand *x,
                            v_get(x->data, from + j * VW, VW, is_bf16));
             to += 2 * step;
         }
-        pack_row(to, width, step, x, from + pairs * VW, count - pairs * VW,
-                 box->panels - 2 * pairs, is_bf16);
+        pack_row(to, width, x, from + pairs * VW, &rest, is_bf16);
     }
 }
 
