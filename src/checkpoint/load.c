@@ -146,13 +146,15 @@ static cs_status open_newest(const char *checkpoints, const int64_t *steps,
     if (st == CS_OK || !is_damage(st)) {
         return st;
     }
+    const cs_status cause = st;
+
     cs_error_get(&first);
     while (st != CS_OK && is_damage(st) && at > 0) {
         st = open_step(checkpoints, steps[--at], stored, state);
     }
     if (st != CS_OK) {
         cs_error_set(&first); /* nothing to fall back to */
-        return first.status;
+        return cause;
     }
     (void)snprintf(fallback, FALLBACK_BYTES,
                    "checkpoint of step %" PRId64
@@ -201,6 +203,8 @@ cs_status cs_checkpoint_load(const char *run_folder, int64_t step,
 
     CS_TRY(csi_checkpoints_folder(run_folder, &checkpoints));
     CS_TRY_GOTO(done, choose(checkpoints, step, &stored, &loaded, said));
+    CS_CHECK_GOTO(done, stored != NULL, CS_ERR_INTERNAL,
+                  "%s: chosen, but not open", checkpoints);
     CS_CHECK_GOTO(done,
                   recipe_hash == NULL ||
                       strcmp(recipe_hash, stored->manifest.recipe_hash) == 0,

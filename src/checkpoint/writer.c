@@ -91,6 +91,8 @@ cs_status cs_checkpoint_writer_create(const cs_param_set *set, cs_comm *world,
         st = check_set(set);
     }
     CS_TRY_GOTO(undo, cs_comm_agree(world, st));
+    CS_CHECK_GOTO(undo, w != NULL, CS_ERR_INTERNAL,
+                  "agreed in spite of a failure");
     CS_TRY_GOTO(undo, csi_find_owners(set, is_first_replica, world, &w->owner));
     CS_TRY_GOTO(undo, check_owners(w));
     *out = w;
