@@ -176,9 +176,7 @@ cs_status csi_block(const csi_layer_run *run, cs_value *x, cs_value **out)
     CS_TRY(csi_layer_norm(run, x, NULL, CS_SLOT_NORM1_W, CS_KEEP_TEMP, keep_y,
                           &first));
     CS_TRY(attend(run, first.y, &a));
-    const bool trains =
-        branch_trains(run, x, CS_SLOT_NORM1_W, CS_SLOT_NORM2_B) ||
-        a->needs_grad;
+    const bool trains = branch_trains(run, x, CS_SLOT_NORM1_W, CS_SLOT_NORM2_B);
     const cs_keep keep_z =
         csi_layer_feeds(run, CS_SLOT_UP_W,
                         csi_layer_feeds(run, CS_SLOT_GATE_W, CS_KEEP_TEMP));
