@@ -3,9 +3,13 @@
  * A step as its owner sees it: hooks, traces, sums per sample, failures that
  * end on all ranks, and no heap allocation once warm.
  */
+#include "base/clock.h"
+
 #include "world.h"
 
 #include <math.h>
+#include <stdatomic.h>
+#include <unistd.h>
 
 #define PARALLEL_4 WORLD_PARALLEL("1f1b", "language_model: {pp: 2}")
 #define GPIPE_4    WORLD_PARALLEL("gpipe", "language_model: {pp: 2}")
@@ -306,6 +310,45 @@ static void a_failing_rank_ends_the_step_everywhere(void **state)
     }
 }
 
+/* The rank that failed does not return before the others are out: nobody may
+ * still read its messages when its runtime is destroyed. */
+static cs_status fail_and_linger(world_rank *r)
+{
+    atomic_int *n_out = r->w->context;
+    const cs_status st = world_step(r);
+    const int64_t deadline_ns = csi_clock_ns() + 5000000000;
+
+    atomic_fetch_add(n_out, 1);
+    if (st == CS_ERR_PEER) {
+        return st;
+    }
+    while (atomic_load(n_out) < r->comm->n_ranks) {
+        CS_CHECK(csi_clock_ns() < deadline_ns, CS_ERR_INTERNAL,
+                 "the others still wait");
+        (void)usleep(1000);
+    }
+    return st;
+}
+
+static void a_failed_step_ends_all_waits_at_once(void **state)
+{
+    (void)state;
+    static const char *const PARALLEL[] = {PARALLEL_4};
+    atomic_int n_out = 0;
+    tiny t;
+
+    tiny_begin(&t, TINY_BOTH, PARALLEL, 1);
+    ((int32_t *)(uintptr_t)t.data[2].labels)[0] = TINY_VOCAB;
+    world w = {.t = &t,
+               .backend = "ref",
+               .dtype = CS_F32,
+               .steps = fail_and_linger,
+               .context = &n_out};
+    assert_fails(world_run(&w, 4), CS_ERR_ARG, "microbatch 2: ");
+    world_end(&w);
+    tiny_end(&t);
+}
+
 static cs_status fail_then_go_on(world_rank *r)
 {
     int32_t *label = (int32_t *)(uintptr_t)r->input.data[2].labels;
@@ -361,6 +404,7 @@ int main(void)
         CST_TEST(evaluation_sums_by_sample),
         CST_TEST(frozen_modules_keep_less),
         CST_TEST(a_failing_rank_ends_the_step_everywhere),
+        CST_TEST(a_failed_step_ends_all_waits_at_once),
         CST_TEST(one_rank_survives_its_failures),
         CST_TEST(every_failed_allocation_ends_in_an_error),
         CST_TEST(warm_steps_allocate_nothing),
