@@ -59,9 +59,9 @@ void *csi_backend_scratch(cs_backend *backend, size_t n_bytes)
 static void set_openmp_environment(void)
 {
     static const char *const settings[][2] = {
-        {"GOMP_SPINCOUNT",        "1000" },
-        {"OMP_DYNAMIC",           "false"},
-        {"OMP_MAX_ACTIVE_LEVELS", "1"    },
+        {"GOMP_SPINCOUNT", "1000"},
+        {"OMP_DYNAMIC", "false"},
+        {"OMP_MAX_ACTIVE_LEVELS", "1"},
     };
 
     for (size_t i = 0; i < sizeof settings / sizeof settings[0]; i++) {

@@ -9,8 +9,8 @@
 #include "base/alloc.h"
 
 #include <errno.h>
-#include <string.h>
 #include <sched.h>
+#include <string.h>
 #include <time.h>
 
 static void *run_thread(void *opaque)

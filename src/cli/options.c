@@ -12,9 +12,11 @@
 #include "cli.h"
 
 #include <errno.h>
+#include <limits.h>
 #include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 typedef enum value_kind {
     VALUE_NONE,   /* sets a bool */
@@ -316,15 +318,30 @@ cs_status cli_load_recipe(const cli_options *options, cs_config **out)
                           options->n_overrides, out);
 }
 
+/* The folder as a person would write it: without `x/../`, and relative to the
+ * working folder if it lies there. As it is where it does not exist yet. */
+static const char *shorten(const char *folder, char real[PATH_MAX])
+{
+    char here[PATH_MAX];
+
+    if (realpath(folder, real) == NULL || getcwd(here, sizeof here) == NULL) {
+        return folder;
+    }
+    const size_t n = strlen(here);
+    return strncmp(real, here, n) == 0 && real[n] == '/' ? real + n + 1 : real;
+}
+
 cs_status cli_run_folder(const cli_options *options, const cs_config *config,
                          char **out)
 {
+    char real[PATH_MAX];
+
     if (options->output != NULL) {
         *out = csi_strdup(options->output);
         CS_CHECK(*out != NULL, CS_ERR_NOMEM, "run folder");
         return CS_OK;
     }
-    return csi_path_join(config->output_dir, config->name, out);
+    return csi_path_join(shorten(config->output_dir, real), config->name, out);
 }
 
 cs_status cli_profile_path(const cs_config *config, char **out)

@@ -259,6 +259,12 @@ static cs_status check_stopping(const checker *c)
     if (config->early_stop.patience > 0 && config->early_stop.metric == NULL) {
         return fail(c, "early_stop.metric", "missing; patience needs it");
     }
+    if (config->early_stop.patience > 0 &&
+        config->checkpoint.keep_best != NULL &&
+        strcmp(config->early_stop.metric, config->checkpoint.keep_best) != 0) {
+        return fail(c, "early_stop.metric",
+                    "wanted the metric of checkpoint.keep_best");
+    }
     if (config->early_stop.patience > 0 && config->evaluation.every == 0) {
         return fail(c, "early_stop.patience",
                     "wanted null, because evaluation.every is null");

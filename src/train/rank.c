@@ -266,6 +266,13 @@ static cs_status save_and_fail(csi_rank *r)
     return error.status;
 }
 
+/* The best step must be on the disk, wherever its evaluation fell. */
+static bool is_new_best(const csi_rank *r)
+{
+    return r->run->config->checkpoint.keep_best != NULL &&
+           r->state.best_step == r->state.step;
+}
+
 static cs_status train_loop(csi_rank *r)
 {
     const cs_config *c = r->run->config;
@@ -286,8 +293,8 @@ static cs_status train_loop(csi_rank *r)
             CS_TRY(st != CS_OK && r->has_bad_evaluation ? save_and_fail(r)
                                                         : st);
         }
-        if (is_due(step, c->checkpoint.every) || is_last || r->wants_save ||
-            r->wants_stop || r->stopped_early) {
+        if (is_due(step, c->checkpoint.every) || is_last || is_new_best(r) ||
+            r->wants_save || r->wants_stop || r->stopped_early) {
             CS_TRY(save(r));
         }
     }

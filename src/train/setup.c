@@ -173,34 +173,6 @@ done:
     return st;
 }
 
-/* A metric of the recipe names an evaluation set: "<name>.eval_loss". */
-static cs_status check_metric(const cs_config *c, const char *key,
-                              const char *metric)
-{
-    for (int32_t i = 0; i < c->data.n_eval; i++) {
-        const size_t n = strlen(c->data.eval[i].name);
-        if (strncmp(metric, c->data.eval[i].name, n) == 0 &&
-            strcmp(metric + n, ".eval_loss") == 0) {
-            return CS_OK;
-        }
-    }
-    return CS_FAIL(CS_ERR_ARG,
-                   "%s: %s: wanted <name in data.eval>.eval_loss, got '%s'",
-                   c->path, key, metric);
-}
-
-static cs_status check_metrics(const cs_config *c)
-{
-    if (c->checkpoint.keep_best != NULL) {
-        CS_TRY(check_metric(c, "checkpoint.keep_best",
-                            c->checkpoint.keep_best));
-    }
-    if (c->early_stop.patience > 0) {
-        CS_TRY(check_metric(c, "early_stop.metric", c->early_stop.metric));
-    }
-    return CS_OK;
-}
-
 static void set_batch(csi_run *run)
 {
     const cs_config *c = run->config;
@@ -229,7 +201,6 @@ cs_status csi_run_create(csi_run *run, const cs_train_options *options)
                      : options->n_ranks > 1 ? 1
                                             : run->n_cores;
     cs_config_hash(c, run->recipe_hash);
-    CS_TRY(check_metrics(c));
     CS_TRY(csi_path_join(options->run_folder, "metrics.jsonl",
                          &run->metrics_path));
     CS_TRY(csi_path_join(options->run_folder, ".", &run->folder));

@@ -521,6 +521,26 @@ static void the_best_step_is_exported_after_a_stop(void **state)
     cst_tmpdir_remove(&dir);
 }
 
+/* Evaluations fall between checkpoints: the best step is saved for itself. */
+static void the_best_step_is_saved_wherever_it_falls(void **state)
+{
+    (void)state;
+    cst_tmpdir dir;
+    make_world(&dir, false);
+    trained t = {.dir = &dir,
+                 .name = "run",
+                 .n_ranks = 1,
+                 .overrides = {"checkpoint.keep_best=heldout.eval_loss",
+                               "checkpoint.every=4", "evaluation.every=1",
+                               "export.what=best",
+                               "training.optimizer.learning_rate=0.3"}};
+    train_whole(&t);
+    assert_int_equal(cs_checkpoint_latest(cst_path(&dir, "run")), N_STEPS);
+    assert_true(csi_dir_exists(cst_path(&dir,
+                                        "run/checkpoints/step-00000005")));
+    cst_tmpdir_remove(&dir);
+}
+
 static void another_recipe_is_not_gone_on_with(void **state)
 {
     (void)state;
@@ -550,6 +570,7 @@ int main(void)
         CST_TEST(samples_found_bad_stay_dropped),
         CST_TEST(frozen_modules_pass_through_a_resumed_run_untouched),
         CST_TEST(the_best_step_is_exported_after_a_stop),
+        CST_TEST(the_best_step_is_saved_wherever_it_falls),
         CST_TEST(another_recipe_is_not_gone_on_with),
     };
 

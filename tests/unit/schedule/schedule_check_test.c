@@ -333,8 +333,7 @@ static void a_graph_without_a_schedule_is_refused(void **state)
     cst_graph_slots(&g, 1);
     cst_graph_place(&g, CST_LAYOUT_OWN, 0);
     assert_fails(cs_schedule_create(&g.graph, CS_SCHEDULE_1F1B, 9, true, &s),
-                 CS_ERR_ARG,
-                 "edge 4 (stage 0 to 4) has 1 activation slots");
+                 CS_ERR_ARG, "edge 4 (stage 0 to 4) has 1 activation slots");
     cst_graph_slots(&g, 3);
     assert_ok(cs_schedule_create(&g.graph, CS_SCHEDULE_1F1B, 9, true, &s));
     assert_ok(cs_schedule_check(&g.graph, s, true));
