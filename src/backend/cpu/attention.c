@@ -184,8 +184,13 @@ static cs_status attention(cs_backend *backend, const cs_attention_args *a)
     CS_CHECK(base != NULL, CS_ERR_NOMEM, "cpu attention: scratch");
     (void)lay_out(&f, base);
     csi_cpu_attention_split_words(&f.t);
-    csi_cpu_parallel(backend, a->kv_heads * f.n_k_blocks, pack_keys, &f);
-    csi_cpu_parallel(backend, f.n_threads, run_blocks, &f);
+    const int64_t tiles = a->tiles->n_full + a->tiles->n_partial;
+    const int64_t tile_work = 8 * (int64_t)a->tiles->k_block * a->head_dim;
+    csi_cpu_parallel(backend, a->kv_heads * f.n_k_blocks, tile_work / 8,
+                     pack_keys, &f);
+    csi_cpu_parallel(backend, f.n_threads,
+                     tiles * a->heads * tile_work / f.n_threads, run_blocks,
+                     &f);
     return CS_OK;
 }
 

@@ -289,9 +289,14 @@ cs_status csi_cpu_attention_backward(cs_backend *backend,
     CS_CHECK(base != NULL, CS_ERR_NOMEM, "cpu attention_backward: scratch");
     (void)lay_out(&b, base);
     csi_cpu_attention_split_words(&b.t);
-    csi_cpu_parallel(backend, a->kv_heads * b.n_parts, run_pieces, &b);
+    const int64_t tiles = a->tiles->n_full + a->tiles->n_partial;
+    const int64_t work =
+        20 * tiles * a->tiles->k_block * a->head_dim * (a->heads / a->kv_heads);
+    csi_cpu_parallel(backend, a->kv_heads * b.n_parts, work / b.n_parts,
+                     run_pieces, &b);
     if (b.n_parts > 1) {
-        csi_cpu_parallel(backend, a->kv_heads, add_parts, &b);
+        csi_cpu_parallel(backend, a->kv_heads,
+                         a->k_rows * a->head_dim * b.n_parts, add_parts, &b);
     }
     return CS_OK;
 }

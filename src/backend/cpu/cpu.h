@@ -105,7 +105,8 @@ typedef struct csi_scores {
 /* ---- the table ---- */
 
 typedef struct csi_adamw_step {
-    float beta1, beta2, fix1, fix2, eps, grad_scale;
+    float beta1, beta2, rest1, rest2; /* rest = 1 - beta, rounded once */
+    float fix1, fix2, eps, grad_scale;
 } csi_adamw_step;
 
 /* Running softmax of one row of logits. */
@@ -190,11 +191,12 @@ static inline csi_cpu_state *csi_cpu_state_of(cs_backend *backend)
 }
 
 /* Runs fn over [0, n) cut into one contiguous range per thread; with one
- * thread it is a plain call. */
+ * thread it is a plain call. `unit` is the work of one item in elements moved
+ * (or 16 multiply-adds): ranges too small to share run here, one by one. */
 typedef void (*csi_cpu_range_fn)(void *arg, int64_t begin, int64_t end,
                                  int32_t thread);
-void csi_cpu_parallel(const cs_backend *backend, int64_t n, csi_cpu_range_fn fn,
-                      void *arg);
+void csi_cpu_parallel(const cs_backend *backend, int64_t n, int64_t unit,
+                      csi_cpu_range_fn fn, void *arg);
 
 /* Computes p by whatever is fastest here; `work` has csi_cpu_product_bytes(). */
 size_t csi_cpu_product_bytes(cs_backend *backend, const csi_product *p);

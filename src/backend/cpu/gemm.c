@@ -306,12 +306,15 @@ static void run_step(const cs_backend *backend, run *r)
     r->is_last = r->d + CSI_CPU_DEPTH >= p->k;
     r->end = step_end(p, r->is_first);
     r->a.lane = r->row;
-    csi_cpu_parallel(backend, tiles, pack_a, r);
+    csi_cpu_parallel(backend, tiles, mr * r->depth, pack_a, r);
     for (r->column = 0; r->column < p->n; r->column += block) {
         r->columns = csi_min_i64(block, p->n - r->column);
         r->b.lane = r->column;
-        csi_cpu_parallel(backend, (r->columns + nr - 1) / nr, pack_b, r);
-        csi_cpu_parallel(backend, tiles, multiply, r);
+        csi_cpu_parallel(backend, (r->columns + nr - 1) / nr, nr * r->depth,
+                         pack_b, r);
+        csi_cpu_parallel(backend, tiles,
+                         r->rows * r->columns * r->depth / 16 / tiles, multiply,
+                         r);
     }
 }
 

@@ -229,10 +229,10 @@ static cs_status run_block(cs_backend *backend, loss *l)
 
     CS_TRY(csi_cpu_product(backend, &logits, l->work));
     if (l->back == NULL) {
-        csi_cpu_parallel(backend, l->rows, fold_rows, l);
+        csi_cpu_parallel(backend, l->rows, logits.n, fold_rows, l);
         return CS_OK;
     }
-    csi_cpu_parallel(backend, l->rows, slope_rows, l);
+    csi_cpu_parallel(backend, l->rows, logits.n, slope_rows, l);
     if (l->back->dx_TI != NULL) {
         const csi_product input = input_of(l);
         CS_TRY(csi_cpu_product(backend, &input, l->work));

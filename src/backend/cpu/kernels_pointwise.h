@@ -163,12 +163,13 @@ static void cast(bool from_bf16, const void *x, bool to_bf16, void *y,
 CSI_INLINE void adamw_lanes(const csi_adamw_step *step,
                             const cs_adamw_item *item, int64_t i, int n)
 {
-    const vf one = v_set(1.0F);
     const vf beta1 = v_set(step->beta1);
     const vf beta2 = v_set(step->beta2);
+    const vf rest1 = v_set(step->rest1);
+    const vf rest2 = v_set(step->rest2);
     const vf g = v_get(item->grad, i, n, false) * v_set(step->grad_scale);
-    const vf m = beta1 * v_get(item->m, i, n, false) + (one - beta1) * g;
-    const vf v = beta2 * v_get(item->v, i, n, false) + (one - beta2) * g * g;
+    const vf m = beta1 * v_get(item->m, i, n, false) + rest1 * g;
+    const vf v = beta2 * v_get(item->v, i, n, false) + rest2 * g * g;
     const vf old = v_get(item->master, i, n, false);
     const vf root = v_sqrt(v * v_set(step->fix2)) + v_set(step->eps);
     const vf update =

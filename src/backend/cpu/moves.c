@@ -71,7 +71,7 @@ static cs_status gather(cs_backend *backend, const cs_gather_args *a)
     if (!csi_cpu_is_ours(a->dtype)) {
         return state->ref.gather(backend, a);
     }
-    csi_cpu_parallel(backend, a->rows, gather_range, &j);
+    csi_cpu_parallel(backend, a->rows, a->columns, gather_range, &j);
     return CS_OK;
 }
 
@@ -113,7 +113,7 @@ static cs_status scatter_add(cs_backend *backend, const cs_scatter_add_args *a)
         return state->ref.scatter_add(backend, a);
     }
     csi_cpu_parallel(backend, (a->columns + COLUMN_UNIT - 1) / COLUMN_UNIT,
-                     scatter_range, &j);
+                     a->rows * COLUMN_UNIT, scatter_range, &j);
     return CS_OK;
 }
 
@@ -153,7 +153,7 @@ static cs_status pool(cs_backend *backend, const cs_pool_args *a)
                                              sizeof *j.buffer +
                                          1);
     CS_CHECK(j.buffer != NULL, CS_ERR_NOMEM, "cpu pool: scratch");
-    csi_cpu_parallel(backend, a->groups, pool_range, &j);
+    csi_cpu_parallel(backend, a->groups, 4 * a->columns, pool_range, &j);
     return CS_OK;
 }
 
@@ -184,11 +184,20 @@ static cs_status pool_backward(cs_backend *backend, const cs_pool_args *a)
     if (!csi_cpu_is_ours(a->dtype)) {
         return state->ref.pool_backward(backend, a);
     }
-    csi_cpu_parallel(backend, a->groups, pool_backward_range, &j);
+    csi_cpu_parallel(backend, a->groups, 4 * a->columns, pool_backward_range,
+                     &j);
     return CS_OK;
 }
 
 /* ---- windows ---- */
+
+/* Elements of the mean item's windows. */
+static int64_t item_work(const cs_im2col_args *a)
+{
+    return a->items == 0
+               ? 0
+               : a->out_begin[a->items] / a->items * a->channels * a->kernel;
+}
 
 /* One output row; x may be NULL where the window leaves the item. */
 static void copy_window_f32(float *to, const float *x, int64_t channels,
@@ -246,7 +255,7 @@ static cs_status im2col(cs_backend *backend, const cs_im2col_args *a)
     if (!csi_cpu_is_ours(a->dtype)) {
         return state->ref.im2col(backend, a);
     }
-    csi_cpu_parallel(backend, a->items, im2col_range, &j);
+    csi_cpu_parallel(backend, a->items, item_work(a), im2col_range, &j);
     return CS_OK;
 }
 
@@ -326,7 +335,8 @@ static cs_status im2col_backward(cs_backend *backend, const cs_im2col_args *a)
                                              sizeof *j.buffer +
                                          1);
     CS_CHECK(j.buffer != NULL, CS_ERR_NOMEM, "cpu im2col_backward: scratch");
-    csi_cpu_parallel(backend, a->items, im2col_backward_range, &j);
+    csi_cpu_parallel(backend, a->items, item_work(a), im2col_backward_range,
+                     &j);
     return CS_OK;
 }
 

@@ -305,7 +305,7 @@ cs_status csi_onednn_product(cs_backend *backend, csi_onednn *onednn,
         CS_TRY(find_entry(onednn, &key, &e));
         CS_TRY(execute(onednn, e, a, p->b.data, work));
         job.first = first;
-        csi_cpu_parallel(backend, key.m, end_rows, &job);
+        csi_cpu_parallel(backend, key.m, key.n, end_rows, &job);
     }
     return CS_OK;
 }

@@ -34,7 +34,7 @@ typedef struct job {
         if (!csi_cpu_is_ours(a->dtype)) {                           \
             return state->ref.slot(backend, a);                     \
         }                                                           \
-        csi_cpu_parallel(backend, a->count, slot##_range, &j);      \
+        csi_cpu_parallel(backend, a->count, 1, slot##_range, &j);   \
         return CS_OK;                                               \
     }
 
@@ -74,7 +74,7 @@ static cs_status cast(cs_backend *backend, cs_dtype src_dtype, const void *x,
     if (!csi_cpu_is_ours(src_dtype) || !csi_cpu_is_ours(dst_dtype)) {
         return state->ref.cast(backend, src_dtype, x, dst_dtype, y, count);
     }
-    csi_cpu_parallel(backend, count, cast_range, &j);
+    csi_cpu_parallel(backend, count, 1, cast_range, &j);
     return CS_OK;
 }
 
@@ -102,6 +102,8 @@ static cs_status adamw(cs_backend *backend, const cs_adamw_args *a)
         .kernels = state->kernels,
         .step = {.beta1 = (float)a->beta1,
                  .beta2 = (float)a->beta2,
+                 .rest1 = (float)(1.0 - a->beta1),
+                 .rest2 = (float)(1.0 - a->beta2),
                  .fix1 = (float)(1.0 / (1.0 - pow(a->beta1, step))),
                  .fix2 = (float)(1.0 / (1.0 - pow(a->beta2, step))),
                  .eps = (float)a->eps,
@@ -113,7 +115,7 @@ static cs_status adamw(cs_backend *backend, const cs_adamw_args *a)
     }
     for (int64_t i = 0; i < a->n_items; i++) {
         j.item = &a->items[i];
-        csi_cpu_parallel(backend, j.item->count, adamw_range, &j);
+        csi_cpu_parallel(backend, j.item->count, 4, adamw_range, &j);
     }
     return CS_OK;
 }
@@ -153,7 +155,7 @@ static cs_status sum_squares(cs_backend *backend, cs_dtype dtype, const void *x,
     j.chunk =
         csi_backend_scratch(backend, (size_t)(n_chunks + 1) * sizeof *j.chunk);
     CS_CHECK(j.chunk != NULL, CS_ERR_NOMEM, "cpu sum_squares: scratch");
-    csi_cpu_parallel(backend, n_chunks, sum_range, &j);
+    csi_cpu_parallel(backend, n_chunks, SUM_CHUNK, sum_range, &j);
     for (int64_t i = 0; i < n_chunks; i++) {
         sum += j.chunk[i];
     }

@@ -142,7 +142,7 @@ static cs_status linear_weight(cs_backend *backend,
     if (a->db_O != NULL) {
         bias_job job = {state->kernels, a};
         csi_cpu_parallel(backend, (a->out + BIAS_COLUMNS - 1) / BIAS_COLUMNS,
-                         add_bias_range, &job);
+                         a->rows * BIAS_COLUMNS, add_bias_range, &job);
     }
     if (a->dw_OI == NULL || a->rows == 0) {
         return CS_OK;

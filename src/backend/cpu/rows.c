@@ -33,7 +33,7 @@ static cs_status norm(cs_backend *backend, const cs_norm_args *a)
     if (!csi_cpu_is_ours(a->dtype)) {
         return state->ref.norm(backend, a);
     }
-    csi_cpu_parallel(backend, a->rows, norm_range, &j);
+    csi_cpu_parallel(backend, a->rows, 2 * a->dim, norm_range, &j);
     return CS_OK;
 }
 
@@ -70,7 +70,7 @@ static cs_status norm_backward(cs_backend *backend,
     j.buffer =
         csi_backend_scratch(backend, threads * j.stride * sizeof *j.buffer + 1);
     CS_CHECK(j.buffer != NULL, CS_ERR_NOMEM, "cpu norm_backward: scratch");
-    csi_cpu_parallel(backend, a->rows, norm_backward_range, &j);
+    csi_cpu_parallel(backend, a->rows, 2 * a->dim, norm_backward_range, &j);
     /* a thread without rows has no range and wrote nothing */
     for (size_t i = 1; i < threads && a->rows > 1; i++) {
         const float *part = j.buffer + i * j.stride;
@@ -111,7 +111,9 @@ static cs_status rope(cs_backend *backend, const cs_rope_args *a)
     j.buffer = csi_backend_scratch(backend, (size_t)backend->n_threads *
                                                 j.stride * sizeof *j.buffer);
     CS_CHECK(j.buffer != NULL, CS_ERR_NOMEM, "cpu rope: scratch");
-    csi_cpu_parallel(backend, a->rows, rope_range, &j);
+    csi_cpu_parallel(backend, a->rows,
+                     (int64_t)(a->q_heads + a->k_heads) * a->head_dim,
+                     rope_range, &j);
     return CS_OK;
 }
 

@@ -12,6 +12,8 @@ static void update_f32(const cs_adamw_args *a, const cs_adamw_item *item)
 {
     const float beta1 = (float)a->beta1;
     const float beta2 = (float)a->beta2;
+    const float rest1 = (float)(1.0 - a->beta1);
+    const float rest2 = (float)(1.0 - a->beta2);
     const float fix1 = (float)(1.0 / (1.0 - pow(a->beta1, (double)a->step)));
     const float fix2 = (float)(1.0 / (1.0 - pow(a->beta2, (double)a->step)));
     const float *grad = item->grad;
@@ -23,8 +25,8 @@ static void update_f32(const cs_adamw_args *a, const cs_adamw_item *item)
     for (int64_t i = 0; i < item->count; i++) {
         const float g = grad[i] * (float)a->grad_scale;
 
-        m[i] = beta1 * m[i] + (1.0F - beta1) * g;
-        v[i] = beta2 * v[i] + (1.0F - beta2) * g * g;
+        m[i] = beta1 * m[i] + rest1 * g;
+        v[i] = beta2 * v[i] + rest2 * g * g;
         const float update =
             m[i] * fix1 / (sqrtf(v[i] * fix2) + (float)a->eps) +
             (float)item->weight_decay * master[i];
