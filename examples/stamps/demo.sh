@@ -31,9 +31,11 @@ answer() {
     printf '%s\n' "${text%%\"\}]\}*}"
 }
 
-# train_recipe FILE: trains and says how long it took.
+# train_recipe FILE: measures the layers (so that plan and predicted timeline
+# know this machine), trains, says how long it took.
 train_recipe() {
     local before=$SECONDS
+    "$cornstarch" profile "$1" >/dev/null
     "$cornstarch" train "$1" --ranks "$ranks" --overwrite
     echo "took $((SECONDS - before)) s"
 }
