@@ -27,7 +27,7 @@ typedef struct cs_cost_sample {
     double rows, pairs; /* "tokens", "visible_pairs" in profile.json */
     double forward_s, backward_input_s, backward_weight_s;
     double saved_bytes;
-    double spread; /* (slowest - fastest) / median of the repetitions */
+    double spread; /* (slowest - fastest) / fastest of the repetitions */
 } cs_cost_sample;
 
 typedef struct cs_cost_table {
