@@ -147,6 +147,7 @@ static void check(const char *path, cs_dtype dtype, cs_mask_policy policy,
 
 static void every_head_width_agrees_with_ref(void **state)
 {
+    skip_without_module();
     static const char *const paths[] = {"avx2", "avx512", ""};
     static const int32_t widths[] = {8, 24, 32, 40, 64, 72, 128, 256};
 
@@ -162,6 +163,7 @@ static void every_head_width_agrees_with_ref(void **state)
 
 static void every_policy_agrees_with_ref(void **state)
 {
+    skip_without_module();
     (void)state;
     for (int policy = 0; policy < CS_MASK_POLICY_COUNT; policy++) {
         check("", CS_F32, (cs_mask_policy)policy, 16, 0);
@@ -174,6 +176,7 @@ static void every_policy_agrees_with_ref(void **state)
  * and backward with a head per thread have the bits of one thread. */
 static void threads_agree(void **state)
 {
+    skip_without_module();
     cs_backend *one = open_cpu("", 1);
     cs_backend *two = open_cpu("", 2);
     cs_backend *five = open_cpu("", 5);
@@ -200,6 +203,7 @@ static void threads_agree(void **state)
 
 static void other_blocks_fall_back_to_ref(void **state)
 {
+    skip_without_module();
     cs_backend *fast = open_cpu("", 1);
     cs_backend *ref = open_ref();
     problem *a = make_problem(CS_F32, CS_MASK_CAUSAL, 2, 1, 16);
@@ -261,6 +265,7 @@ static size_t scratch_for(int64_t n)
 
 static void memory_grows_with_tokens_only(void **state)
 {
+    skip_without_module();
     (void)state;
     const size_t small = scratch_for(1024);
     const size_t large = scratch_for(4096);

@@ -124,6 +124,7 @@ static void check_size(cs_backend *fast, cs_backend *ref, const char *path,
 
 static void every_block_boundary_agrees_with_ref(void **state)
 {
+    skip_without_module();
     static const size3 sizes[] = {
         {3, 513, 5},     /* one more than a depth step, either dtype */
         {17, 1100, 70},  /* several depth steps with bias and activation */
@@ -177,6 +178,7 @@ static void check_rows_alone(cs_backend *backend, cs_dtype dtype)
 
 static void rows_do_not_depend_on_other_rows(void **state)
 {
+    skip_without_module();
     (void)state;
     for (int p = 0; p < N_OWN_PATHS; p++) {
         cs_backend *backend = open_cpu(paths[p], 1);
@@ -204,6 +206,7 @@ static void check_same(cs_backend *one, cs_backend *other, layer *a, layer *b)
 
 static void threads_change_no_bit(void **state)
 {
+    skip_without_module();
     const cs_dtype dtypes[] = {CS_F32, CS_BF16};
     const size3 s = {.rows = 1100, .in = 70, .out = 170};
 
@@ -232,6 +235,7 @@ static void *shifted(cs_dtype dtype, void *array, int64_t n)
 
 static void addresses_change_no_bit(void **state)
 {
+    skip_without_module();
     const size3 s = {.rows = 33, .in = 130, .out = 67};
     cs_backend *backend = open_cpu("", 1);
     layer a = make_layer(CS_F32, s);
