@@ -389,8 +389,12 @@ static cs_status read_media(const csi_chat_format *format, const json_t *json,
         first[m + 1] = sample->n_paths;
     }
     for (int32_t m = 0; m < format->n_modalities; m++) {
-        sample->media[m] = (csi_media_list){.paths = sample->paths + first[m],
-                                            .n_paths = first[m + 1] - first[m]};
+        const int32_t n = first[m + 1] - first[m];
+
+        sample->media[m] = (csi_media_list){
+            .paths = n > 0 ? sample->paths + first[m] : NULL,
+            .n_paths = n,
+        };
     }
     return CS_OK;
 }
