@@ -55,8 +55,9 @@ void *csi_backend_scratch(cs_backend *backend, size_t n_bytes)
 
 /* Spinning threads that meet other work lose more than they win, and a
  * dynamic team would change results: see docs/numerics.md. What the user has
- * set stays. */
-static void set_openmp_environment(void)
+ * set stays. Before main(): setenv() moves the environment under any thread
+ * that reads it, and libraries read it whenever they like. */
+__attribute__((constructor)) static void set_openmp_environment(void)
 {
     static const char *const settings[][2] = {
         {"GOMP_SPINCOUNT", "1000"},
@@ -125,8 +126,6 @@ static cs_status fill_from_module(cs_backend *backend)
 {
     char reason[REASON_BYTES] = "";
     fill_fn fill = NULL;
-
-    set_openmp_environment();
     backend->module = open_module(reason);
     CS_CHECK(backend->module != NULL, CS_ERR_DEVICE,
              "the module of backend cpu does not open: %s", reason);
