@@ -16,7 +16,7 @@ for round in 1 2 3; do
         for ranks in 1 4; do
             "$CORNSTARCH" train "$recipe" --format json --ranks $ranks --threads 1 \
                 --overwrite -o "$out/run" "training.precision=$precision" \
-                training.max_steps=20 evaluation.at_end=false evaluation.every=0 \
+                training.max_steps=20 evaluation.at_end=false evaluation.every=null \
                 checkpoint.every=1000 export.at_end=false logging.report=false \
                 > "$out/$precision-$ranks-$round.json"
         done
