@@ -101,6 +101,8 @@ CS_API CS_NODISCARD cs_status cs_tape_linear(cs_tape *tape, cs_value *x,
 typedef struct cs_tape_norm_args {
     cs_norm_kind kind;
     double eps;
+    double weight_offset; /* rms: w + this */
+    int64_t dim; /* columns of one group (a head); 0 = a whole row; no r then */
     cs_value *x;
     cs_value *r; /* opt: s = x + r, else s = x */
     const cs_weight *w;
@@ -133,6 +135,50 @@ CS_API CS_NODISCARD cs_status cs_tape_embed(cs_tape *tape,
                                             const cs_weight *table,
                                             const int32_t *index, int64_t rows,
                                             cs_keep keep, cs_value **y);
+/* y = factor * x. */
+CS_API CS_NODISCARD cs_status cs_tape_multiply(cs_tape *tape, cs_value *x,
+                                               double factor, cs_keep keep,
+                                               cs_value **y);
+/* y = x * w column by column. x must be kept when w is trainable. */
+CS_API CS_NODISCARD cs_status cs_tape_scale(cs_tape *tape, cs_value *x,
+                                            const cs_weight *w, cs_keep keep,
+                                            cs_value **y);
+/* y [rows, group * columns of x]: its row t is group rows x[index[t * group +
+ * j]] side by side, zeros for -1. `index` must outlive the tape's use. */
+CS_API CS_NODISCARD cs_status cs_tape_gather(cs_tape *tape, cs_value *x,
+                                             const int32_t *index, int64_t rows,
+                                             int64_t group, cs_keep keep,
+                                             cs_value **y);
+/* x[t] += sum over j < k of weight[t, j] * table[index[t, j]] in place: a
+ * position table read at places between its rows. `index` and `weight` (real)
+ * must outlive the tape's use. */
+CS_API CS_NODISCARD cs_status cs_tape_add_mixed(cs_tape *tape, cs_value *x,
+                                                const cs_weight *table,
+                                                int32_t k, const int32_t *index,
+                                                const void *weight);
+/* Mixture of experts (Shazeer et al. 2017; Fedus et al. 2021 eq. 4 for the
+ * balance loss). x is routed by router_w [experts, D]; each chosen expert gives
+ * (act(x Wg) * x Wu) Wd; results are summed with the router's weights. Balance,
+ * when coefficient > 0: per document, experts * sum over e of (share of the
+ * document's choices that are e, summed over the k choices) * (mean p of e);
+ * its gradient and value weigh coefficient * labels of the document *
+ * loss_scale (value: without loss_scale, added to *balance_sum). */
+typedef struct cs_tape_moe_args {
+    int32_t experts, top_k;
+    bool normalises;
+    cs_activation activation;
+    const cs_weight *router_w;
+    const cs_weight *gate_w, *up_w, *down_w; /* [experts, ...] */
+    double coefficient, loss_scale;
+    int32_t n_documents;
+    const int64_t *document_begin;  /* [n_documents + 1] */
+    const int64_t *document_labels; /* [n_documents] */
+    double *balance_sum;            /* opt */
+} cs_tape_moe_args;
+CS_API CS_NODISCARD cs_status cs_tape_moe(cs_tape *tape,
+                                          const cs_tape_moe_args *args,
+                                          cs_value *x, cs_keep keep,
+                                          cs_value **y);
 /* x[t] += table[index[t]] in place. */
 CS_API CS_NODISCARD cs_status cs_tape_add_embed(cs_tape *tape, cs_value *x,
                                                 const cs_weight *table,
@@ -154,6 +200,7 @@ CS_API CS_NODISCARD cs_status cs_tape_im2col(cs_tape *tape,
 typedef struct cs_tape_loss_args {
     const int32_t *labels; /* shifted; must outlive the tape's use */
     double loss_scale;     /* 1 / label tokens of the global batch */
+    double softcap;        /* of the logits; 0 = none */
     double *loss_sum;
     int64_t *n_correct; /* opt */
     void *nll;          /* opt */

@@ -92,6 +92,7 @@ typedef struct cs_norm_args {
     cs_norm_kind kind;
     int64_t rows, dim;
     double eps;
+    double weight_offset; /* rms: w + this is used; 0 usual, 1 Gemma */
     const void *x_TD;
     const void *r_TD; /* opt: residual branch */
     const void *w_D;
@@ -107,6 +108,7 @@ typedef struct cs_norm_backward_args {
     cs_dtype dtype;
     cs_norm_kind kind;
     int64_t rows, dim;
+    double weight_offset;
     const void *s_TD;
     const void *w_D;
     const void *mean_T;
@@ -126,8 +128,12 @@ typedef struct cs_rope_args {
     cs_dtype dtype;
     int64_t rows;
     int32_t q_heads, k_heads, head_dim, rotary_dim;
-    const int32_t *position_T;       /* restarts per document */
+    int32_t n_axes;                  /* of position; 0 and 1 are one */
+    const int32_t *position_T;       /* [n_axes, rows], restarts per document */
     const double *inverse_frequency; /* [rotary_dim / 2] */
+    const uint8_t *axis;             /* opt [rotary_dim / 2]: axis of a pair */
+    const double *long_frequency;    /* opt: for rows with is_long_T */
+    const uint8_t *is_long_T;        /* with long_frequency */
     double scale;                    /* of cos and sin; 1 usual */
     bool inverse;
     void *q_THK; /* opt */
@@ -213,6 +219,56 @@ typedef struct cs_im2col_args {
     bool accumulate;
 } cs_im2col_args;
 
+/* y[t] = sum over j < k of weight[t, j] * x[index[t, j]], j ascending; index
+ * -1 adds nothing. Backward: dx[index[t, j]] += weight[t, j] * dy[t] (t, then j
+ * ascending; dx of dx_dtype: dtype or real), dweight[t, j] = x[index] . dy[t]
+ * (overwritten). Experts' results are combined with it, position tables are
+ * resampled with it. */
+typedef struct cs_mix_args {
+    cs_dtype dtype, dx_dtype;
+    int64_t rows, columns, x_rows;
+    int32_t k;
+    const int32_t *index_TK;
+    const void *weight_TK; /* real */
+    const void *x;
+    void *y_TD;
+    const void *dy_TD; /* backward only, below too */
+    void *dx;          /* opt */
+    void *dweight_TK;  /* opt, real */
+} cs_mix_args;
+
+/* y = x * w, column by column (LayerScale). Backward: dx (+)= dy * w, dw +=
+ * sum over rows of dy * x (real). */
+typedef struct cs_scale_args {
+    cs_dtype dtype;
+    int64_t rows, columns;
+    const void *x_TD;
+    const void *w_D;
+    void *y_TD;
+    const void *dy_TD; /* backward only, below too */
+    void *dx_TD;       /* opt */
+    void *dw_D;        /* opt */
+    bool accumulate;   /* dx */
+} cs_scale_args;
+
+/* Top-k routing of a mixture of experts. p = softmax of the row's logits; the
+ * k experts with the largest p, ties to the lower number, in descending order
+ * of p; weight = their p, divided by its sum over the k when `normalises`.
+ * Backward: dlogits (overwritten) from dweight and, opt, from dp. */
+typedef struct cs_route_args {
+    cs_dtype dtype;
+    int64_t rows;
+    int32_t experts, top_k;
+    bool normalises;
+    const void *logits_TE;
+    void *p_TE;             /* real */
+    int32_t *expert_TK;     /* forward writes it, backward reads it */
+    void *weight_TK;        /* real */
+    const void *dweight_TK; /* real; backward only, below too */
+    const void *dp_TE;      /* opt, real */
+    void *dlogits_TE;
+} cs_route_args;
+
 /* y = a + b, y = a * scale, ...: y[i] = alpha * a[i] + beta * b[i] (b opt). */
 typedef struct cs_axpby_args {
     cs_dtype dtype;
@@ -230,6 +286,7 @@ typedef struct cs_axpby_args {
 typedef struct cs_head_loss_args {
     cs_dtype dtype;
     int64_t rows, in, vocab;
+    double softcap; /* c > 0: logit = c tanh(logit / c); 0 = none */
     const void *x_TI;
     const void *w_VI;
     const int32_t *label_T; /* -100 or 0 .. vocab - 1, already shifted */
@@ -291,6 +348,12 @@ typedef struct cs_op_table {
     cs_status (*pool_backward)(cs_backend *, const cs_pool_args *);
     cs_status (*im2col)(cs_backend *, const cs_im2col_args *);
     cs_status (*im2col_backward)(cs_backend *, const cs_im2col_args *);
+    cs_status (*mix)(cs_backend *, const cs_mix_args *);
+    cs_status (*mix_backward)(cs_backend *, const cs_mix_args *);
+    cs_status (*scale)(cs_backend *, const cs_scale_args *);
+    cs_status (*scale_backward)(cs_backend *, const cs_scale_args *);
+    cs_status (*route)(cs_backend *, const cs_route_args *);
+    cs_status (*route_backward)(cs_backend *, const cs_route_args *);
     cs_status (*axpby)(cs_backend *, const cs_axpby_args *);
     cs_status (*head_loss)(cs_backend *, const cs_head_loss_args *);
     cs_status (*head_loss_backward)(cs_backend *,

@@ -60,7 +60,24 @@ typedef enum cs_slot {
     CS_SLOT_PROJ1_B,
     CS_SLOT_PROJ2_W,
     CS_SLOT_PROJ2_B,
-    CS_SLOT_COUNT
+    CS_SLOT_QKV_W,
+    CS_SLOT_QKV_B, /* fused: rows of q, then k, then v */
+    CS_SLOT_GATE_UP_W,
+    CS_SLOT_GATE_UP_B, /* fused: rows of gate, then up */
+    CS_SLOT_Q_NORM_W,
+    CS_SLOT_K_NORM_W, /* RMS over a head, or over all heads, by its shape */
+    CS_SLOT_NORM3_W,
+    CS_SLOT_NORM3_B, /* on attention's result, before the residual sum */
+    CS_SLOT_NORM4_W,
+    CS_SLOT_NORM4_B, /* on the MLP's result, before the residual sum */
+    CS_SLOT_SCALE1,
+    CS_SLOT_SCALE2, /* LayerScale of the two branches */
+    CS_SLOT_ROUTER_W,
+    CS_SLOT_EXPERT_GATE_W, /* [experts, mlp, in] */
+    CS_SLOT_EXPERT_UP_W,
+    CS_SLOT_EXPERT_DOWN_W, /* [experts, out, mlp] */
+    CS_SLOT_CLASS,         /* class token of a stem */
+    CS_SLOT_COUNT          /* as a parameter's slot: stored, never read */
 } cs_slot;
 
 typedef enum cs_param_role {
@@ -77,6 +94,17 @@ typedef enum cs_init_kind {
     CS_INIT_SINUSOID /* Whisper's fixed positions */
 } cs_init_kind;
 
+/* How files hold a parameter; what is in memory is always [out, in]. */
+typedef enum cs_param_layout {
+    CS_LAYOUT_PLAIN,
+    CS_LAYOUT_TRANSPOSED, /* [in, out]: GPT-2's Conv1D */
+    /* rows of QKV by key/value head: its queries, its key, its value
+     * (InternLM2) */
+    CS_LAYOUT_QKV_GROUPS,
+    /* one tensor per expert; '*' in the name stands for its number */
+    CS_LAYOUT_EXPERTS
+} cs_param_layout;
+
 typedef struct cs_param {
     char *name;            /* owned: Hugging Face name inside its folder */
     char *global_name;     /* owned: <module>.<name> */
@@ -89,6 +117,11 @@ typedef struct cs_param {
     double init_std;
     bool is_trainable;
     bool is_product; /* weight of a matrix product: has a deferred half */
+    cs_param_layout layout;
+    /* The parameter whose values this one shares (a head tied to the
+     * embedding), or -1. It has a gradient of its own, which is added to the
+     * other's before the step; it is in no file. */
+    int32_t tied_to;
 } cs_param;
 
 typedef struct cs_layer {
@@ -102,7 +135,27 @@ typedef struct cs_layer {
     cs_activation activation;
     cs_norm_kind norm;
     double norm_eps;
-    double rope_theta; /* 0 = no rotary embedding */
+    double norm_offset; /* 1: RMS weights are 1 + w (Gemma); 0 usual */
+    /* rotary embedding of the first rotary_dim columns of each head; 0 = none.
+     * Frequencies of rotary_dim / 2 pairs, tables of the module. */
+    int32_t rotary_dim;
+    int32_t rope_axes;                /* axes of position; 1 usual */
+    const double *rope_frequency;     /* radians per position */
+    const double *rope_long;          /* for long documents, or NULL */
+    int64_t rope_long_after;          /* rows of the longest short document */
+    const uint8_t *rope_axis;         /* axis of each pair, NULL = 0 */
+    double rope_scale;                /* of cos and sin; 1 usual */
+    double attention_scale;           /* 0 = 1 / sqrt(head_dim) */
+    double attention_softcap;         /* 0 = none */
+    int64_t window;                   /* 0 = none; else as mask.h's window */
+    double logit_softcap;             /* HEAD: 0 = none */
+    double embed_scale;               /* EMBED: token rows times it; 0 = 1 */
+    int32_t n_experts, top_k;         /* 0 = a dense MLP */
+    bool normalises_top_k;            /* weights of the chosen sum to 1 */
+    double balance_coefficient;       /* of the router's balance loss */
+    int32_t position_side, grid_side; /* PATCH_STEM: stored positions are
+                                         resampled to grid_side^2; 0 = not */
+    bool pools_first;                 /* NORM: the mean comes before the norm */
     bool has_mlp_gate;
     bool is_causal;
 } cs_layer;
@@ -127,7 +180,18 @@ typedef struct cs_module {
     /* what its processor must produce */
     int32_t image_size, patch_size, n_channels; /* vision */
     int32_t n_mels;                             /* audio */
-    int32_t pool; /* encoder rows per feature row (rounded up per item) */
+    bool pads_audio;      /* to max_positions rows (pretrained Whisper) */
+    int32_t class_rows;   /* rows before an item's patches: 0 or 1 */
+    int32_t feature_skip; /* first rows of an item that give no feature */
+    int32_t pool;     /* encoder rows per feature row (rounded up per item) */
+    int32_t stack;    /* neighbouring rows laid side by side per feature row; an
+                      item's last one is filled with zeros */
+    bool is_any_size; /* images keep their shape: a grid per item */
+    int32_t merge;    /* side of the blocks that patches come in; 1 */
+    int32_t temporal_patch; /* times an image is repeated in a patch; 1 */
+    int32_t rope_axes;      /* axes of position: 1, or 2 (row, column) */
+    double *rope_tables;    /* owned: what the layers' frequencies point to */
+    uint8_t *rope_axis;     /* owned, or NULL */
 } cs_module;
 
 typedef struct cs_graph {

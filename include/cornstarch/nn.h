@@ -28,16 +28,31 @@ typedef struct cs_nn_batch {
     const cs_tile_map *tiles;
     /* with caches: mask of all keys (past and new), tiles rows x keys */
     cs_mask key_mask;
-    cs_kv_cache *caches;     /* per layer of the module; NULL = none */
-    const int32_t *position; /* [rows]: rotary, or index into positions */
+    cs_kv_cache *caches; /* per layer of the module; NULL = none */
+    /* [rope_axes, rows]: rotary, or index into positions */
+    const int32_t *position;
+    /* language model: documents of the microbatch, in order, and the label
+     * tokens of each (balance loss); 0 = not known (generation) */
+    int32_t n_documents;
+    const int64_t *document_begin; /* [n_documents + 1] */
+    const int64_t *document_labels;
     /* encoders */
     int64_t n_items;
     int64_t input_rows;
     const float *input;           /* [input_rows, columns] */
     const int64_t *input_begin;   /* [n_items + 1], frames before an item */
     const int64_t *encoder_begin; /* [n_items + 1] */
-    int64_t feature_rows;
-    const int64_t *pool_begin; /* [feature_rows + 1] */
+    int64_t kept_rows;
+    const int32_t *keep_rows; /* [kept_rows]: encoder rows; NULL = all */
+    int64_t pooled_rows;
+    const int64_t *pool_begin; /* [pooled_rows + 1] over kept rows */
+    int64_t feature_rows;      /* pooled rows, unless they are stacked: */
+    /* [feature_rows * stack]: pooled row or -1; NULL when stack is 1 */
+    const int32_t *stack_index;
+    /* rows of the stem after class tokens are put in front: patch row or -1;
+     * NULL = no class tokens */
+    const int32_t *patch_index; /* [rows] */
+    const int32_t *class_index; /* [rows]: 0 in class rows, else -1 */
     /* language model */
     const int32_t *ids; /* [rows], -1 in media rows */
     int32_t n_features;

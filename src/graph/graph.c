@@ -21,6 +21,8 @@ void cs_graph_destroy(cs_graph **graph)
         csi_free(m->family);
         csi_free(m->layers);
         csi_free(m->hf_config);
+        csi_free(m->rope_tables);
+        csi_free(m->rope_axis);
         csi_free(m->projector_config);
         csi_free(m->source);
         csi_free(m->projector_source);

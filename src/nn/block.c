@@ -8,47 +8,24 @@
  *     m  = (act(z Wgate) * z Wup) Wdown   or   act(z Wup) Wdown
  *     x' = s + m
  */
-#include "base/arena.h"
-
 #include "layer.h"
 
 #include <math.h>
 #include <string.h>
 
-/* Inverse frequencies of the rotary pairs: theta^(-2 i / head_dim) (Su et al.
- * 2021, eq. 15). They live as long as the tape: backward rotates back. */
-static cs_status rope_frequencies(const csi_layer_run *run, double **out)
-{
-    const cs_layer *l = run->layer;
-    const int32_t n = l->head_dim / 2;
-    void *memory = NULL;
-
-    CS_TRY(cs_tape_alloc(run->nn->tape,
-                         cs_tape_is_training(run->nn->tape) ? CS_KEEP_SAVED
-                                                            : CS_KEEP_TEMP,
-                         (size_t)n * sizeof(double), &memory));
-    double *f = memory;
-    for (int32_t i = 0; i < n; i++) {
-        f[i] = pow(l->rope_theta, -2.0 * i / (double)l->head_dim);
-    }
-    *out = f;
-    return CS_OK;
-}
-
 static cs_status apply_rope(const csi_layer_run *run, cs_value *q, cs_value *k)
 {
     const cs_layer *l = run->layer;
-    double *frequencies = NULL;
-
-    CS_TRY(rope_frequencies(run, &frequencies));
     const cs_rope_args args = {
         .q_heads = l->heads,
         .k_heads = l->kv_heads,
         .head_dim = l->head_dim,
-        .rotary_dim = l->head_dim,
+        .rotary_dim = l->rotary_dim,
+        .n_axes = l->rope_axes,
         .position_T = run->nn->batch->position,
-        .inverse_frequency = frequencies,
-        .scale = 1.0,
+        .inverse_frequency = l->rope_frequency,
+        .axis = l->rope_axis,
+        .scale = l->rope_scale,
     };
     CS_TRY(cs_tape_rope(run->nn->tape, &args, q, k));
     return CS_OK;
@@ -95,7 +72,7 @@ static cs_status attend(const csi_layer_run *run, cs_value *y, cs_value **a)
                             keep_qkv, &k));
     CS_TRY(csi_layer_linear(run, y, CS_SLOT_V_W, CS_SLOT_V_B, CS_ACT_NONE,
                             keep_qkv, &v));
-    if (l->rope_theta > 0.0) {
+    if (l->rotary_dim > 0) {
         CS_TRY(apply_rope(run, q, k));
     }
     if (batch->caches != NULL) {

@@ -109,7 +109,7 @@ cs_status csi_encoder_norm(const csi_layer_run *run, cs_value *x,
         return CS_OK;
     }
     CS_TRY(cs_tape_pool(run->nn->tape, normed.y, batch->pool_begin,
-                        batch->feature_rows, run->keep_out, out));
+                        batch->pooled_rows, run->keep_out, out));
     return CS_OK;
 }
 

@@ -153,6 +153,7 @@ cs_nn_batch cs_module_batch_nn(const cs_module_batch *b)
         .input_begin = b->input_begin,
         .encoder_begin = b->encoder_begin,
         .feature_rows = b->feature_rows,
+        .pooled_rows = b->feature_rows,
         .pool_begin = b->pool_begin,
         .merge_index = b->merge_index,
     };

@@ -87,6 +87,7 @@ cs_status csi_builder_param(csi_builder *b, int32_t layer, cs_slot slot,
     p->init_std = init_std;
     p->is_trainable = init != CS_INIT_SINUSOID;
     p->is_product = p->role == CS_PARAM_WEIGHT && slot != CS_SLOT_HEAD_W;
+    p->tied_to = -1;
     return CS_OK;
 }
 
@@ -127,6 +128,10 @@ static cs_status allocate_layers(cs_module *module, int64_t n_layers)
     CS_CHECK(module->layers != NULL, CS_ERR_NOMEM, "%lld layers of %s",
              (long long)n_layers, module->name);
     module->n_layers = (int32_t)n_layers;
+    module->stack = 1;
+    module->merge = 1;
+    module->temporal_patch = 1;
+    module->rope_axes = 1;
     for (int32_t i = 0; i < module->n_layers; i++) {
         for (int s = 0; s < CS_SLOT_COUNT; s++) {
             module->layers[i].param[s] = -1;
@@ -162,6 +167,26 @@ static cs_status name_block(const csi_family *family, const csi_sizes *sizes,
     return CS_OK;
 }
 
+/* Inverse frequencies of the rotary pairs: theta^(-2 i / head_dim) (Su et al.
+ * 2021, eq. 15), one table for all layers of the module. */
+static cs_status set_rope(cs_module *m, cs_layer *l, double theta)
+{
+    const int32_t n = l->head_dim / 2;
+
+    if (m->rope_tables == NULL) {
+        m->rope_tables = csi_calloc((size_t)n, sizeof *m->rope_tables);
+        CS_CHECK(m->rope_tables != NULL, CS_ERR_NOMEM, "rotary table");
+        for (int32_t i = 0; i < n; i++) {
+            m->rope_tables[i] = pow(theta, -2.0 * i / (double)l->head_dim);
+        }
+    }
+    l->rotary_dim = l->head_dim;
+    l->rope_axes = 1;
+    l->rope_frequency = m->rope_tables;
+    l->rope_scale = 1.0;
+    return CS_OK;
+}
+
 static cs_status build_block(csi_builder *b, const csi_family *family,
                              const csi_sizes *z, int32_t layer, int32_t index)
 {
@@ -186,7 +211,9 @@ static cs_status build_block(csi_builder *b, const csi_family *family,
     l->activation = z->activation;
     l->norm = family->norm;
     l->norm_eps = z->norm_eps;
-    l->rope_theta = z->rope_theta;
+    if (z->rope_theta > 0.0) {
+        CS_TRY(set_rope(&b->graph->modules[b->module], l, z->rope_theta));
+    }
     l->has_mlp_gate = family->has_mlp_gate;
     l->is_causal = family->is_causal;
 

@@ -557,7 +557,10 @@ static cs_status theta_of(const char *yaml, double *theta)
 
     CS_TRY(cs_config_parse(yaml, strlen(yaml), ".", NULL, 0, &config));
     const cs_status st = cs_zoo_build(config, &graph);
-    *theta = st == CS_OK ? graph->modules[0].layers[1].rope_theta : 0.0;
+    if (st == CS_OK) { /* the second pair turns theta^(-2 / head_dim) */
+        const cs_layer *l = &graph->modules[0].layers[1];
+        *theta = pow(l->rope_frequency[1], -0.5 * l->head_dim);
+    }
     cs_graph_destroy(&graph);
     cs_config_destroy(&config);
     return st;
@@ -569,13 +572,13 @@ static void rotary_parameters_of_both_versions_are_read(void **state)
     double theta = 0.0;
 
     assert_ok(theta_of(ROPE("rope_theta: 300.0"), &theta));
-    assert_true(theta == 300.0);
+    assert_float_equal(theta, 300.0, 1e-9 * 300.0);
     assert_ok(theta_of(ROPE("rope_parameters: {rope_theta: 400.0, rope_type: "
                             "default}"),
                        &theta));
-    assert_true(theta == 400.0);
+    assert_float_equal(theta, 400.0, 1e-9 * 400.0);
     assert_ok(theta_of(ROPE("rope_parameters: null"), &theta));
-    assert_true(theta == 10000.0);
+    assert_float_equal(theta, 10000.0, 1e-9 * 10000.0);
     assert_fails(theta_of(ROPE("rope_parameters: {rope_type: llama3, factor: "
                                "8.0}"),
                           &theta),
