@@ -91,8 +91,8 @@ cs_status csi_builder_param(csi_builder *b, int32_t layer, cs_slot slot,
     return CS_OK;
 }
 
-static cs_status add_weight(csi_builder *b, int32_t layer, cs_slot slot,
-                            const char *name, cs_shape shape, double std)
+cs_status csi_builder_weight(csi_builder *b, int32_t layer, cs_slot slot,
+                             const char *name, cs_shape shape, double std)
 {
     if (name == NULL) {
         return CS_OK;
@@ -104,8 +104,8 @@ static cs_status add_weight(csi_builder *b, int32_t layer, cs_slot slot,
     return CS_OK;
 }
 
-static cs_status add_vector(csi_builder *b, int32_t layer, cs_slot slot,
-                            const char *name, int64_t n, cs_init_kind init)
+cs_status csi_builder_vector(csi_builder *b, int32_t layer, cs_slot slot,
+                             const char *name, int64_t n, cs_init_kind init)
 {
     if (name == NULL) {
         return CS_OK;
@@ -114,15 +114,18 @@ static cs_status add_vector(csi_builder *b, int32_t layer, cs_slot slot,
     return CS_OK;
 }
 
-static cs_status add_norm(csi_builder *b, int32_t layer, cs_slot slot_w,
-                          cs_slot slot_b, const char *const *names, int64_t dim)
+cs_status csi_builder_norm(csi_builder *b, int32_t layer, cs_slot slot_w,
+                           cs_slot slot_b, const char *const *names,
+                           int64_t dim)
 {
-    CS_TRY(add_vector(b, layer, slot_w, names[slot_w], dim, CS_INIT_ONES));
-    CS_TRY(add_vector(b, layer, slot_b, names[slot_b], dim, CS_INIT_ZEROS));
+    CS_TRY(csi_builder_vector(b, layer, slot_w, names[slot_w], dim,
+                              CS_INIT_ONES));
+    CS_TRY(csi_builder_vector(b, layer, slot_b, names[slot_b], dim,
+                              CS_INIT_ZEROS));
     return CS_OK;
 }
 
-static cs_status allocate_layers(cs_module *module, int64_t n_layers)
+cs_status csi_builder_layers(cs_module *module, int64_t n_layers)
 {
     module->layers = csi_calloc((size_t)n_layers, sizeof *module->layers);
     CS_CHECK(module->layers != NULL, CS_ERR_NOMEM, "%lld layers of %s",
@@ -187,8 +190,8 @@ static cs_status set_rope(cs_module *m, cs_layer *l, double theta)
     return CS_OK;
 }
 
-static cs_status build_block(csi_builder *b, const csi_family *family,
-                             const csi_sizes *z, int32_t layer, int32_t index)
+cs_status csi_build_block(csi_builder *b, const csi_family *family,
+                          const csi_sizes *z, int32_t layer, int32_t index)
 {
     char text[CS_SLOT_COUNT][128];
     const char *n[CS_SLOT_COUNT];
@@ -217,132 +220,43 @@ static cs_status build_block(csi_builder *b, const csi_family *family,
     l->has_mlp_gate = family->has_mlp_gate;
     l->is_causal = family->is_causal;
 
-    CS_TRY(add_norm(b, layer, CS_SLOT_NORM1_W, CS_SLOT_NORM1_B, n, d));
-    CS_TRY(add_weight(b, layer, CS_SLOT_Q_W, n[CS_SLOT_Q_W], CS_SHAPE(q, d),
-                      z->init_std));
-    CS_TRY(add_vector(b, layer, CS_SLOT_Q_B, n[CS_SLOT_Q_B], q, CS_INIT_ZEROS));
-    CS_TRY(add_weight(b, layer, CS_SLOT_K_W, n[CS_SLOT_K_W], CS_SHAPE(kv, d),
-                      z->init_std));
-    CS_TRY(add_vector(b, layer, CS_SLOT_K_B, n[CS_SLOT_K_B], kv,
-                      CS_INIT_ZEROS));
-    CS_TRY(add_weight(b, layer, CS_SLOT_V_W, n[CS_SLOT_V_W], CS_SHAPE(kv, d),
-                      z->init_std));
-    CS_TRY(add_vector(b, layer, CS_SLOT_V_B, n[CS_SLOT_V_B], kv,
-                      CS_INIT_ZEROS));
-    CS_TRY(add_weight(b, layer, CS_SLOT_O_W, n[CS_SLOT_O_W], CS_SHAPE(d, q),
-                      out_std > 0.0 ? out_std : scale / sqrt((double)q)));
-    CS_TRY(add_vector(b, layer, CS_SLOT_O_B, n[CS_SLOT_O_B], d, CS_INIT_ZEROS));
-    CS_TRY(add_norm(b, layer, CS_SLOT_NORM2_W, CS_SLOT_NORM2_B, n, d));
+    CS_TRY(csi_builder_norm(b, layer, CS_SLOT_NORM1_W, CS_SLOT_NORM1_B, n, d));
+    CS_TRY(csi_builder_weight(b, layer, CS_SLOT_Q_W, n[CS_SLOT_Q_W],
+                              CS_SHAPE(q, d), z->init_std));
+    CS_TRY(csi_builder_vector(b, layer, CS_SLOT_Q_B, n[CS_SLOT_Q_B], q,
+                              CS_INIT_ZEROS));
+    CS_TRY(csi_builder_weight(b, layer, CS_SLOT_K_W, n[CS_SLOT_K_W],
+                              CS_SHAPE(kv, d), z->init_std));
+    CS_TRY(csi_builder_vector(b, layer, CS_SLOT_K_B, n[CS_SLOT_K_B], kv,
+                              CS_INIT_ZEROS));
+    CS_TRY(csi_builder_weight(b, layer, CS_SLOT_V_W, n[CS_SLOT_V_W],
+                              CS_SHAPE(kv, d), z->init_std));
+    CS_TRY(csi_builder_vector(b, layer, CS_SLOT_V_B, n[CS_SLOT_V_B], kv,
+                              CS_INIT_ZEROS));
+    CS_TRY(csi_builder_weight(b, layer, CS_SLOT_O_W, n[CS_SLOT_O_W],
+                              CS_SHAPE(d, q),
+                              out_std > 0.0 ? out_std
+                                            : scale / sqrt((double)q)));
+    CS_TRY(csi_builder_vector(b, layer, CS_SLOT_O_B, n[CS_SLOT_O_B], d,
+                              CS_INIT_ZEROS));
+    CS_TRY(csi_builder_norm(b, layer, CS_SLOT_NORM2_W, CS_SLOT_NORM2_B, n, d));
     if (family->has_mlp_gate) {
-        CS_TRY(add_weight(b, layer, CS_SLOT_GATE_W, n[CS_SLOT_GATE_W],
-                          CS_SHAPE(z->mlp_dim, d), z->init_std));
-        CS_TRY(add_vector(b, layer, CS_SLOT_GATE_B, n[CS_SLOT_GATE_B],
-                          z->mlp_dim, CS_INIT_ZEROS));
+        CS_TRY(csi_builder_weight(b, layer, CS_SLOT_GATE_W, n[CS_SLOT_GATE_W],
+                                  CS_SHAPE(z->mlp_dim, d), z->init_std));
+        CS_TRY(csi_builder_vector(b, layer, CS_SLOT_GATE_B, n[CS_SLOT_GATE_B],
+                                  z->mlp_dim, CS_INIT_ZEROS));
     }
-    CS_TRY(add_weight(b, layer, CS_SLOT_UP_W, n[CS_SLOT_UP_W],
-                      CS_SHAPE(z->mlp_dim, d), z->init_std));
-    CS_TRY(add_vector(b, layer, CS_SLOT_UP_B, n[CS_SLOT_UP_B], z->mlp_dim,
-                      CS_INIT_ZEROS));
-    CS_TRY(add_weight(b, layer, CS_SLOT_DOWN_W, n[CS_SLOT_DOWN_W],
-                      CS_SHAPE(d, z->mlp_dim),
-                      out_std > 0.0 ? out_std
-                                    : scale / sqrt((double)z->mlp_dim)));
-    CS_TRY(add_vector(b, layer, CS_SLOT_DOWN_B, n[CS_SLOT_DOWN_B], d,
-                      CS_INIT_ZEROS));
-    return CS_OK;
-}
-
-static cs_status build_stem(csi_builder *b, const csi_family *family,
-                            const csi_sizes *z)
-{
-    const char *const *n = family->outer;
-    cs_layer *l = &b->graph->modules[b->module].layers[0];
-    const bool is_patch = family->stem == CS_LAYER_PATCH_STEM;
-    const int64_t p = is_patch ? z->patch_size : 3;
-
-    l->kind = family->stem;
-    l->kernel = (int32_t)p;
-    l->channels = (int32_t)z->channels;
-    l->in_dim = is_patch ? z->channels * p * p : z->channels;
-    l->out_dim = z->width;
-    l->n_positions = z->max_positions;
-    l->activation = CS_ACT_GELU;
-    CS_TRY(add_weight(b, 0, CS_SLOT_STEM1_W, n[CS_SLOT_STEM1_W],
-                      is_patch ? CS_SHAPE(z->width, z->channels, p, p)
-                               : CS_SHAPE(z->width, z->channels, p),
-                      z->init_std));
-    CS_TRY(add_vector(b, 0, CS_SLOT_STEM1_B, n[CS_SLOT_STEM1_B], z->width,
-                      CS_INIT_ZEROS));
-    CS_TRY(add_weight(b, 0, CS_SLOT_STEM2_W, n[CS_SLOT_STEM2_W],
-                      CS_SHAPE(z->width, z->width, p), z->init_std));
-    CS_TRY(add_vector(b, 0, CS_SLOT_STEM2_B, n[CS_SLOT_STEM2_B], z->width,
-                      CS_INIT_ZEROS));
-    CS_TRY(csi_builder_param(b, 0, CS_SLOT_POSITION, n[CS_SLOT_POSITION],
-                             CS_SHAPE(z->max_positions, z->width),
-                             family->positions_are_fixed ? CS_INIT_SINUSOID
-                                                         : CS_INIT_NORMAL,
-                             z->init_std > 0.0 ? z->init_std : 0.02));
-    return CS_OK;
-}
-
-cs_status csi_build_encoder(csi_builder *b, const csi_family *family,
-                            const csi_sizes *z, int32_t pool)
-{
-    cs_module *m = &b->graph->modules[b->module];
-    const int32_t last = (int32_t)z->layers + 1;
-
-    CS_TRY(allocate_layers(m, z->layers + 3));
-    m->width = z->width;
-    m->max_positions = z->max_positions;
-    m->image_size = (int32_t)z->image_size;
-    m->patch_size = (int32_t)z->patch_size;
-    m->n_channels =
-        m->modality == CS_MODALITY_VISION ? (int32_t)z->channels : 0;
-    m->n_mels = m->modality == CS_MODALITY_AUDIO ? (int32_t)z->channels : 0;
-    m->pool = pool;
-    CS_TRY(build_stem(b, family, z));
-    for (int32_t i = 0; i < (int32_t)z->layers; i++) {
-        CS_TRY(build_block(b, family, z, i + 1, i));
-    }
-    cs_layer *norm = &m->layers[last];
-    norm->kind = CS_LAYER_NORM;
-    norm->in_dim = z->width;
-    norm->out_dim = z->width;
-    norm->norm = family->norm;
-    norm->norm_eps = z->norm_eps;
-    norm->pool = pool;
-    CS_TRY(add_norm(b, last, CS_SLOT_NORM1_W, CS_SLOT_NORM1_B, family->outer,
-                    z->width));
-    return CS_OK;
-}
-
-cs_status csi_build_projector(csi_builder *b, cs_projector_type type,
-                              cs_activation activation, int64_t in,
-                              int64_t hidden, int64_t out)
-{
-    cs_module *m = &b->graph->modules[b->module];
-    const int32_t layer = m->n_layers - 1;
-    cs_layer *l = &m->layers[layer];
-    const bool is_mlp = type == CS_PROJECTOR_MLP;
-
-    l->kind = CS_LAYER_PROJECTOR;
-    l->in_dim = in;
-    l->out_dim = out;
-    l->mlp_dim = is_mlp ? hidden : 0;
-    l->activation = is_mlp ? activation : CS_ACT_NONE;
-    const int64_t first_out = is_mlp ? hidden : out;
-    CS_TRY(add_weight(b, layer, CS_SLOT_PROJ1_W,
-                      is_mlp ? "linear_1.weight" : "linear.weight",
-                      CS_SHAPE(first_out, in), 0.0));
-    CS_TRY(add_vector(b, layer, CS_SLOT_PROJ1_B,
-                      is_mlp ? "linear_1.bias" : "linear.bias", first_out,
-                      CS_INIT_ZEROS));
-    if (is_mlp) {
-        CS_TRY(add_weight(b, layer, CS_SLOT_PROJ2_W, "linear_2.weight",
-                          CS_SHAPE(out, hidden), 0.0));
-        CS_TRY(add_vector(b, layer, CS_SLOT_PROJ2_B, "linear_2.bias", out,
-                          CS_INIT_ZEROS));
-    }
+    CS_TRY(csi_builder_weight(b, layer, CS_SLOT_UP_W, n[CS_SLOT_UP_W],
+                              CS_SHAPE(z->mlp_dim, d), z->init_std));
+    CS_TRY(csi_builder_vector(b, layer, CS_SLOT_UP_B, n[CS_SLOT_UP_B],
+                              z->mlp_dim, CS_INIT_ZEROS));
+    CS_TRY(csi_builder_weight(b, layer, CS_SLOT_DOWN_W, n[CS_SLOT_DOWN_W],
+                              CS_SHAPE(d, z->mlp_dim),
+                              out_std > 0.0
+                                  ? out_std
+                                  : scale / sqrt((double)z->mlp_dim)));
+    CS_TRY(csi_builder_vector(b, layer, CS_SLOT_DOWN_B, n[CS_SLOT_DOWN_B], d,
+                              CS_INIT_ZEROS));
     return CS_OK;
 }
 
@@ -352,7 +266,7 @@ cs_status csi_build_language_model(csi_builder *b, const csi_family *family,
     cs_module *m = &b->graph->modules[b->module];
     const int32_t last = (int32_t)z->layers + 1;
 
-    CS_TRY(allocate_layers(m, z->layers + 2));
+    CS_TRY(csi_builder_layers(m, z->layers + 2));
     m->width = z->width;
     m->vocab = z->vocab;
     m->max_positions = z->max_positions;
@@ -360,11 +274,11 @@ cs_status csi_build_language_model(csi_builder *b, const csi_family *family,
     embed->kind = CS_LAYER_EMBED;
     embed->vocab = z->vocab;
     embed->out_dim = z->width;
-    CS_TRY(add_weight(b, 0, CS_SLOT_EMBED, family->outer[CS_SLOT_EMBED],
-                      CS_SHAPE(z->vocab, z->width),
-                      z->init_std > 0.0 ? z->init_std : 0.02));
+    CS_TRY(csi_builder_weight(b, 0, CS_SLOT_EMBED, family->outer[CS_SLOT_EMBED],
+                              CS_SHAPE(z->vocab, z->width),
+                              z->init_std > 0.0 ? z->init_std : 0.02));
     for (int32_t i = 0; i < (int32_t)z->layers; i++) {
-        CS_TRY(build_block(b, family, z, i + 1, i));
+        CS_TRY(csi_build_block(b, family, z, i + 1, i));
     }
     cs_layer *head = &m->layers[last];
     head->kind = CS_LAYER_HEAD;
@@ -372,9 +286,10 @@ cs_status csi_build_language_model(csi_builder *b, const csi_family *family,
     head->vocab = z->vocab;
     head->norm = family->norm;
     head->norm_eps = z->norm_eps;
-    CS_TRY(add_norm(b, last, CS_SLOT_NORM1_W, CS_SLOT_NORM1_B, family->outer,
-                    z->width));
-    CS_TRY(add_weight(b, last, CS_SLOT_HEAD_W, family->outer[CS_SLOT_HEAD_W],
-                      CS_SHAPE(z->vocab, z->width), z->init_std));
+    CS_TRY(csi_builder_norm(b, last, CS_SLOT_NORM1_W, CS_SLOT_NORM1_B,
+                            family->outer, z->width));
+    CS_TRY(csi_builder_weight(b, last, CS_SLOT_HEAD_W,
+                              family->outer[CS_SLOT_HEAD_W],
+                              CS_SHAPE(z->vocab, z->width), z->init_std));
     return CS_OK;
 }

@@ -18,15 +18,23 @@ CS_NODISCARD cs_status csi_builder_param(csi_builder *b, int32_t layer,
                                          cs_slot slot, const char *name,
                                          cs_shape shape, cs_init_kind init,
                                          double init_std);
-/* Allocates the layers of module `m` (family's stem, blocks, last norm or
- * head; encoders: projector) and all their parameters. */
-CS_NODISCARD cs_status csi_build_encoder(csi_builder *b,
-                                         const csi_family *family,
-                                         const csi_sizes *sizes, int32_t pool);
-CS_NODISCARD cs_status csi_build_projector(csi_builder *b,
-                                           cs_projector_type type,
-                                           cs_activation activation, int64_t in,
-                                           int64_t hidden, int64_t out);
+/* The same for one weight, by its std (0 = 1 / sqrt(fan in)), one vector, or a
+ * norm's weight and bias. Nothing where the name is NULL. */
+CS_NODISCARD cs_status csi_builder_weight(csi_builder *b, int32_t layer,
+                                          cs_slot slot, const char *name,
+                                          cs_shape shape, double std);
+CS_NODISCARD cs_status csi_builder_vector(csi_builder *b, int32_t layer,
+                                          cs_slot slot, const char *name,
+                                          int64_t n, cs_init_kind init);
+CS_NODISCARD cs_status csi_builder_norm(csi_builder *b, int32_t layer,
+                                        cs_slot slot_w, cs_slot slot_b,
+                                        const char *const *names, int64_t dim);
+/* Room for n_layers empty layers. */
+CS_NODISCARD cs_status csi_builder_layers(cs_module *module, int64_t n_layers);
+/* Transformer block `index` as layer `layer` of the module. */
+CS_NODISCARD cs_status csi_build_block(csi_builder *b, const csi_family *family,
+                                       const csi_sizes *sizes, int32_t layer,
+                                       int32_t index);
 CS_NODISCARD cs_status csi_build_language_model(csi_builder *b,
                                                 const csi_family *family,
                                                 const csi_sizes *sizes);

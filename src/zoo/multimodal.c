@@ -11,7 +11,7 @@
 #include "base/json.h"
 #include "base/str.h"
 
-#include "build.h"
+#include "build_encoder.h"
 
 #include <regex.h>
 #include <string.h>
