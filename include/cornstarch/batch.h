@@ -12,7 +12,7 @@
 
 CS_BEGIN_DECLS
 
-/* Consecutive tokens of a sample: text, or the rows of one item. 40 bytes on
+/* Consecutive tokens of a sample: text, or the rows of one item. 48 bytes on
  * disk. */
 typedef struct cs_index_run {
     int32_t modality;     /* -1 text, else encoder index */
@@ -20,12 +20,14 @@ typedef struct cs_index_run {
     int32_t llm_rows;     /* tokens in the language model */
     int32_t encoder_rows; /* rows inside the encoder (after its stem) */
     int32_t input_rows;   /* patches or mel frames that enter the stem */
+    /* patches of a picture: grid_rows * grid_columns = input_rows; 0 = none */
+    int32_t grid_rows, grid_columns;
     int32_t label_tokens; /* shifted labels that fall into this run */
     int32_t branch;       /* see cs_mask_run */
     int32_t is_prompt;
     uint64_t content_hash; /* of the item's file bytes; 0 for text */
 } cs_index_run;
-_Static_assert(sizeof(cs_index_run) == 40, "on disk");
+_Static_assert(sizeof(cs_index_run) == 48, "on disk");
 
 typedef struct cs_index_sample {
     int64_t offset, n_bytes; /* of its JSON text in the data file */
@@ -64,6 +66,7 @@ typedef struct cs_batch_item {
     int32_t item;
     int64_t input_begin, encoder_begin, feature_begin; /* rows before it */
     int64_t llm_begin; /* first destination row in the microbatch */
+    int32_t grid_rows, grid_columns; /* as in the index */
 } cs_batch_item;
 
 typedef struct cs_batch_modality {
@@ -75,8 +78,9 @@ typedef struct cs_batch_modality {
 typedef struct cs_microbatch {
     int32_t replica;
     int32_t n_samples;
-    int64_t *samples;     /* dataset indices */
-    int64_t *token_begin; /* [n_samples + 1] */
+    int64_t *samples;       /* dataset indices */
+    int64_t *token_begin;   /* [n_samples + 1] */
+    int64_t *sample_labels; /* [n_samples]: label tokens of each */
     int64_t n_tokens;
     int64_t label_tokens;
     uint64_t *word;              /* [n_tokens] */

@@ -62,6 +62,7 @@ typedef struct cs_processor {
 
 typedef struct cs_media_size {
     int64_t input_rows, encoder_rows, llm_rows;
+    int64_t grid_rows, grid_columns; /* patches of a picture; sound: 0 */
 } cs_media_size;
 
 CS_API CS_NODISCARD cs_status cs_processor_init(const cs_module *module,

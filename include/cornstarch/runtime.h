@@ -20,19 +20,15 @@ typedef struct cs_runtime cs_runtime;
  * is kept by rebuilds (cs_tile_map_fini ends it). */
 struct csi_arena;
 typedef struct cs_module_batch {
-    int64_t rows, input_rows, feature_rows, n_items;
-    cs_mask mask;
+    cs_nn_batch nn; /* without tiles, data and features */
     cs_tile_map tiles;
-    const int32_t *position;
-    const int64_t *input_begin, *encoder_begin, *pool_begin;
-    const int32_t **merge_index; /* language model: per encoder */
 } cs_module_batch;
 CS_API CS_NODISCARD cs_status
 cs_module_batch_build(const cs_graph *graph, int32_t module,
                       const cs_microbatch *microbatch,
                       const cs_backend *backend, struct csi_arena *arena,
                       cs_module_batch *out);
-/* The part of an nn batch that follows from it. */
+/* The nn batch with its tiles, for the caller to add data and features. */
 CS_API cs_nn_batch cs_module_batch_nn(const cs_module_batch *batch);
 
 /* What the runtime hands to its owner at the end of the list. */

@@ -33,7 +33,8 @@ static cs_status check_sample(const cs_index_view *index, int64_t sample)
 
         CS_CHECK(run->modality >= -1 && run->modality < index->n_modalities &&
                      run->llm_rows >= 0 && run->encoder_rows >= 0 &&
-                     run->input_rows >= 0 && r <= INT32_MAX,
+                     run->input_rows >= 0 && run->grid_rows >= 0 &&
+                     run->grid_columns >= 0 && r <= INT32_MAX,
                  CS_ERR_FORMAT,
                  "index: sample %" PRId64 ", run %" PRId64
                  " is out of range (modality %" PRId32 ", %" PRId32 " rows)",
@@ -54,6 +55,8 @@ static cs_status measure(csi_batch_memory *memory, const cs_index_view *index,
 
     CS_TRY(csi_batch_alloc(memory, mb->n_samples + 1, sizeof *mb->token_begin,
                            &mb->token_begin));
+    CS_TRY(csi_batch_alloc(memory, mb->n_samples, sizeof *mb->sample_labels,
+                           &mb->sample_labels));
     CS_TRY(csi_batch_alloc(memory, index->n_modalities, sizeof *mb->modality,
                            &mb->modality));
     memset(mb->modality, 0, (size_t)index->n_modalities * sizeof *mb->modality);
@@ -64,6 +67,7 @@ static cs_status measure(csi_batch_memory *memory, const cs_index_view *index,
 
         mb->n_tokens += s->n_tokens;
         mb->label_tokens += s->label_tokens;
+        mb->sample_labels[i] = s->label_tokens;
         mb->token_begin[i + 1] = mb->n_tokens;
         most_runs = s->n_runs > most_runs ? s->n_runs : most_runs;
         for (int64_t r = s->first_run; r < s->first_run + s->n_runs; r++) {
@@ -98,6 +102,8 @@ static void add_item(cs_microbatch *mb, const cs_index_view *index,
         .encoder_begin = modality->encoder_rows,
         .feature_begin = modality->feature_rows,
         .llm_begin = llm_begin,
+        .grid_rows = run->grid_rows,
+        .grid_columns = run->grid_columns,
     };
     modality->input_rows += run->input_rows;
     modality->encoder_rows += run->encoder_rows;

@@ -24,7 +24,7 @@
 #include "llava.h"
 
 enum {
-    CSI_INDEX_VERSION = 1,
+    CSI_INDEX_VERSION = 2,
     CSI_INDEX_HEAD_BYTES = 64,
     CSI_INDEX_BLOCK_BYTES = 64 * 1024
 };

@@ -172,7 +172,8 @@ static cs_status check_sample(const csi_index *index, const char *path,
 
         CS_CHECK(run->modality >= -1 && run->modality < view->n_modalities &&
                      run->llm_rows > 0 && run->encoder_rows >= 0 &&
-                     run->input_rows >= 0 && run->item >= 0,
+                     run->input_rows >= 0 && run->item >= 0 &&
+                     run->grid_rows >= 0 && run->grid_columns >= 0,
                  CS_ERR_FORMAT,
                  "%s: damaged index: run %" PRId64 " of sample %" PRId64, path,
                  r, sample);

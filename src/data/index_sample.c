@@ -41,7 +41,8 @@ static cs_status probe_run(const csi_chat_modality *modality, const char *path,
     CS_TRY(cs_media_probe(&modality->processor, path, &size));
     CS_CHECK(size.llm_rows > 0 && size.llm_rows <= INT32_MAX &&
                  size.encoder_rows > 0 && size.encoder_rows <= INT32_MAX &&
-                 size.input_rows > 0 && size.input_rows <= INT32_MAX,
+                 size.input_rows > 0 && size.input_rows <= INT32_MAX &&
+                 size.grid_rows * size.grid_columns <= size.input_rows,
              CS_ERR_FORMAT, "%s: gives %" PRId64 " tokens", path,
              size.llm_rows);
     CS_CHECK(modality->max_positions == 0 ||
@@ -52,6 +53,8 @@ static cs_status probe_run(const csi_chat_modality *modality, const char *path,
     run->llm_rows = (int32_t)size.llm_rows;
     run->encoder_rows = (int32_t)size.encoder_rows;
     run->input_rows = (int32_t)size.input_rows;
+    run->grid_rows = (int32_t)size.grid_rows;
+    run->grid_columns = (int32_t)size.grid_columns;
     return CS_OK;
 }
 

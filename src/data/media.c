@@ -45,8 +45,9 @@ static int64_t count_padded(const cs_processor *p, int64_t n_samples)
 static cs_media_size make_size(const cs_processor *p, int64_t input_rows,
                                int64_t encoder_rows)
 {
-    return (cs_media_size){input_rows, encoder_rows,
-                           (encoder_rows + p->pool - 1) / p->pool};
+    return (cs_media_size){.input_rows = input_rows,
+                           .encoder_rows = encoder_rows,
+                           .llm_rows = (encoder_rows + p->pool - 1) / p->pool};
 }
 
 static cs_status probe_map(const cs_processor *p, const csi_file_map *map,
@@ -58,6 +59,8 @@ static cs_status probe_map(const cs_processor *p, const csi_file_map *map,
 
         CS_TRY(csi_image_probe(&source, &ignored));
         *out = make_size(p, count_patches(p), count_patches(p));
+        out->grid_rows = p->image_size / p->patch_size;
+        out->grid_columns = out->grid_rows;
         return CS_OK;
     }
     const csi_audio_source source = audio_source(p, map, path);

@@ -133,6 +133,8 @@ static void swap_items(selection *s, int32_t modality)
                 run->llm_rows = view->runs[from].llm_rows;
                 run->encoder_rows = view->runs[from].encoder_rows;
                 run->input_rows = view->runs[from].input_rows;
+                run->grid_rows = view->runs[from].grid_rows;
+                run->grid_columns = view->runs[from].grid_columns;
                 s->run_sample[sample->first_run + k] = donor;
                 s->run_index[sample->first_run + k] = from;
                 break;

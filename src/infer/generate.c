@@ -176,7 +176,7 @@ static cs_status forward_tokens(generation *g, const cs_module_batch *batch,
         .ids = g->ids + first,
         .n_features = first == 0 ? graph->n_modules - 1 : 0,
         .features = g->features,
-        .merge_index = batch->merge_index,
+        .merge_index = batch->nn.merge_index,
         .logit_rows = &last_row,
         .n_logit_rows = 1,
     };

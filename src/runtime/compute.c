@@ -114,7 +114,7 @@ cs_status csi_action_forward(cs_runtime *rt, const cs_action *a)
     const cs_module_batch *m = NULL;
 
     CS_TRY(csi_module_batch_get(rt, stage->module, a->microbatch, &m));
-    if (m->rows == 0) {
+    if (m->nn.rows == 0) {
         return CS_OK;
     }
     csi_arena_reset(&rt->workspace);

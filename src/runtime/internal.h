@@ -87,6 +87,14 @@ const cs_microbatch *csi_microbatch(const cs_runtime *rt, int32_t mb);
 CS_NODISCARD cs_status csi_module_batch_get(cs_runtime *rt, int32_t module,
                                             int32_t mb,
                                             const cs_module_batch **out);
+/* Memory of the step: count items of n_bytes each. */
+CS_NODISCARD cs_status csi_batch_take(csi_arena *arena, int64_t count,
+                                      size_t n_bytes, void **out);
+/* The part of a module batch that is of an encoder. */
+CS_NODISCARD cs_status csi_encoder_batch(csi_arena *arena,
+                                         const cs_module *module, int32_t index,
+                                         const cs_batch_modality *modality,
+                                         cs_nn_batch *out);
 /* The stage whose work an action belongs to; -1 for actions of the step. */
 int32_t csi_action_owner(const cs_runtime *rt, const cs_action *a);
 /* Gives the work a tape if it has none. */
@@ -126,6 +134,8 @@ CS_NODISCARD cs_status csi_action_send_gradient(cs_runtime *rt,
 CS_NODISCARD cs_status csi_action_recv_gradient(cs_runtime *rt,
                                                 const cs_action *a);
 CS_NODISCARD cs_status csi_action_reduce(cs_runtime *rt, const cs_action *a);
+CS_NODISCARD cs_status csi_action_reduce_tied(cs_runtime *rt,
+                                              const cs_action *a);
 /* Runs this rank's list. */
 CS_NODISCARD cs_status csi_execute(cs_runtime *rt, const cs_schedule *schedule);
 CS_NODISCARD cs_status csi_action_hook(cs_runtime *rt, const cs_action *a);

@@ -52,7 +52,7 @@ static cs_status decode(decoder *d, int64_t first, int64_t rows)
         .ids = h->t->data[0].ids + first,
         .n_features = first == 0 ? lm : 0,
         .features = h->feature,
-        .merge_index = h->batch[lm].merge_index,
+        .merge_index = h->batch[lm].nn.merge_index,
         .logit_rows = &last_row,
         .n_logit_rows = 1,
     };

@@ -572,13 +572,13 @@ static void rotary_parameters_of_both_versions_are_read(void **state)
     double theta = 0.0;
 
     assert_ok(theta_of(ROPE("rope_theta: 300.0"), &theta));
-    assert_float_equal(theta, 300.0, 1e-9 * 300.0);
+    assert_near(theta, 300.0, 1e-9 * 300.0);
     assert_ok(theta_of(ROPE("rope_parameters: {rope_theta: 400.0, rope_type: "
                             "default}"),
                        &theta));
-    assert_float_equal(theta, 400.0, 1e-9 * 400.0);
+    assert_near(theta, 400.0, 1e-9 * 400.0);
     assert_ok(theta_of(ROPE("rope_parameters: null"), &theta));
-    assert_float_equal(theta, 10000.0, 1e-9 * 10000.0);
+    assert_near(theta, 10000.0, 1e-9 * 10000.0);
     assert_fails(theta_of(ROPE("rope_parameters: {rope_type: llama3, factor: "
                                "8.0}"),
                           &theta),
