@@ -10,6 +10,11 @@
  *     f64    f64           = working       f64
  *     bf16   bf16          f32, trainable  f32
  *
+ * A tied parameter shares the other's values. Where both are held, its memory
+ * is the other's, and it has only a gradient of its own; held alone (another
+ * rank has the other), it is a whole twin: the same initial values, the same
+ * summed gradient, the same update.
+ *
  * Initial values are a pure function of (seed, global name, element index), so
  * every layout starts from the same bits. Not thread-safe.
  */
@@ -24,6 +29,7 @@ typedef struct cs_param_state {
     cs_tensor working;  /* owned memory, as all below */
     void *master;       /* real; = working.data unless bf16 */
     void *grad, *m, *v; /* real; NULL when frozen or not training */
+    bool is_alias;      /* values and optimizer state are another item's */
 } cs_param_state;
 
 typedef struct cs_param_set {
@@ -58,6 +64,23 @@ typedef struct cs_param_bytes {
     int64_t working, master, grads, optimizer;
 } cs_param_bytes;
 CS_API cs_param_bytes cs_param_set_bytes(const cs_param_set *set);
+
+/* How files hold a parameter (cs_param_layout): as cs_param_file_count()
+ * tensors, 1 or one per expert, each with a name and a shape of its own. */
+CS_API int32_t cs_param_file_count(const cs_param *param);
+/* Errors: ARG when the name does not fit into name_bytes. */
+CS_API CS_NODISCARD cs_status cs_param_file_tensor(const cs_param *param,
+                                                   int32_t index, char *name,
+                                                   size_t name_bytes,
+                                                   cs_shape *shape);
+/* Copies file tensor `index`, elements of any type, to its places in the whole
+ * parameter, and back. The two may not overlap. */
+CS_API void cs_param_from_file(const cs_graph *graph, const cs_param *param,
+                               int32_t index, size_t element_bytes,
+                               const void *stored, void *memory);
+CS_API void cs_param_to_file(const cs_graph *graph, const cs_param *param,
+                             int32_t index, size_t element_bytes,
+                             const void *memory, void *stored);
 
 CS_END_DECLS
 #endif
