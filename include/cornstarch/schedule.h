@@ -23,6 +23,7 @@ typedef enum cs_action_kind {
     CS_ACTION_SEND_GRADIENT,
     CS_ACTION_RECV_GRADIENT,
     CS_ACTION_REDUCE_GRADIENTS, /* over data-parallel replicas */
+    CS_ACTION_REDUCE_TIED,      /* of tied parameters, between their stages */
     CS_ACTION_GRADIENT_NORM,    /* over all ranks */
     CS_ACTION_OPTIMIZER_STEP,
     CS_ACTION_AGREE, /* status of all ranks, end of the step */
@@ -44,6 +45,7 @@ typedef struct cs_stage {
     /* Frozen-awareness, decided by the graph (DESIGN section 4): */
     bool has_backward_input;  /* anything trainable here or upstream */
     bool has_backward_weight; /* a trainable matrix product here */
+    bool has_tied; /* a trained parameter here shares values with another */
 } cs_stage;
 
 /* Activations flow from -> to; gradients back if `has_gradient`. Edges inside
@@ -78,7 +80,8 @@ typedef struct cs_schedule {
 
 /* One whole training step: forwards, backwards, messages, then per rank
  * REDUCE_GRADIENTS (one per stage with a backward; a stage that trains nothing
- * itself has nothing to reduce), GRADIENT_NORM, OPTIMIZER_STEP, AGREE.  1f1b:
+ * itself has nothing to reduce), REDUCE_TIED (one per rank with such a stage),
+ * GRADIENT_NORM, OPTIMIZER_STEP, AGREE.  1f1b:
  * warm-up forwards of a stage = its depth in ranks to the end of the language
  * model, capped at the number of microbatches (reference vectors: 1 encoder
  * stage + 3 LLM stages: rank r runs 4-r F, then (B F) x (m-4+r), then 4-r B).

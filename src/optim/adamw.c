@@ -77,7 +77,8 @@ static cs_status apply_overrides(cs_optim *o)
         CS_TRY_GOTO(done, match_override(o->graph, v->pattern, matches));
         for (int32_t i = 0; i < o->graph->n_params; i++) {
             const int32_t item = o->params->item_of[i];
-            if (!matches[i] || item < 0) {
+            const int32_t tied_to = o->graph->params[i].tied_to;
+            if (!matches[tied_to < 0 ? i : tied_to] || item < 0) {
                 continue;
             }
             if (!isnan(v->learning_rate)) {
@@ -150,7 +151,7 @@ cs_status cs_optim_reduce_sums(cs_optim *o, cs_comm *world,
     memset(o->sums, 0, (size_t)(n + N_EXTRA_SUMS) * sizeof *o->sums);
     for (int32_t i = 0; i < n && is_first_replica; i++) {
         const cs_param_state *item = cs_param_find(o->params, i);
-        if (item != NULL && item->grad != NULL) {
+        if (item != NULL && item->grad != NULL && item->spec->tied_to < 0) {
             CS_TRY(cs_op_sum_squares(o->backend, o->params->real, item->grad,
                                      item->count, &o->sums[i]));
         }
@@ -176,7 +177,7 @@ cs_status cs_optim_step(cs_optim *o, int64_t update, double learning_rate,
 
     for (int32_t i = 0; i < o->params->n; i++) {
         const cs_param_state *p = &o->params->items[i];
-        if (p->grad == NULL) {
+        if (p->grad == NULL || p->is_alias) {
             continue;
         }
         o->items[n_items++] = (cs_adamw_item){

@@ -27,6 +27,15 @@ static cs_status create_item(cs_param_set *set, cs_param_state *item,
     item->count = cs_shape_count(&spec->shape);
     item->working.dtype = set->dtype;
     item->working.shape = spec->shape;
+    const cs_param_state *twin = cs_param_find(set, spec->tied_to);
+    if (twin != NULL) {
+        item->is_alias = true;
+        item->working.data = twin->working.data;
+        item->master = twin->master;
+        return twin->grad != NULL
+                   ? alloc_zeroed(item->count, set->real, name, &item->grad)
+                   : CS_OK;
+    }
     CS_TRY(alloc_zeroed(item->count, set->dtype, name, &item->working.data));
     if (set->dtype == set->real) {
         item->master = item->working.data;
@@ -85,11 +94,14 @@ void cs_param_set_destroy(cs_param_set **set)
     }
     for (int32_t i = 0; i < s->n; i++) {
         cs_param_state *item = &s->items[i];
+        csi_free(item->grad);
+        if (item->is_alias) {
+            continue;
+        }
         if (item->master != item->working.data) {
             csi_free(item->master);
         }
         csi_free(item->working.data);
-        csi_free(item->grad);
         csi_free(item->m);
         csi_free(item->v);
     }
@@ -124,11 +136,14 @@ cs_param_bytes cs_param_set_bytes(const cs_param_set *set)
 
     for (int32_t i = 0; i < set->n; i++) {
         const cs_param_state *item = &set->items[i];
+        bytes.grads += item->grad != NULL ? item->count * real : 0;
+        if (item->is_alias) {
+            continue;
+        }
         bytes.working += item->count * (int64_t)cs_dtype_bytes(set->dtype);
         if (item->master != NULL && item->master != item->working.data) {
             bytes.master += item->count * real;
         }
-        bytes.grads += item->grad != NULL ? item->count * real : 0;
         bytes.optimizer += item->m != NULL ? 2 * item->count * real : 0;
     }
     return bytes;

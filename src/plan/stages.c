@@ -60,6 +60,26 @@ static bool trains_product(const cs_graph *graph, int32_t module, int32_t first,
     return false;
 }
 
+/* Whether one end of a trained pair of tied parameters is here. */
+static bool has_tied(const cs_graph *graph, int32_t module, int32_t first,
+                     int32_t last)
+{
+    for (int32_t i = 0; i < graph->n_params; i++) {
+        const cs_param *const p = &graph->params[i];
+
+        if (p->tied_to < 0 || p->module != module || !p->is_trainable) {
+            continue;
+        }
+        const int32_t other = graph->params[p->tied_to].layer;
+
+        if ((p->layer >= first && p->layer < last) ||
+            (other >= first && other < last)) {
+            return true;
+        }
+    }
+    return false;
+}
+
 static void add_edge(cs_stage_graph *g, int32_t from, int32_t to)
 {
     const bool has_gradient = g->stages[from].has_backward_input;
@@ -92,6 +112,7 @@ static void add_module(const cs_plan *plan, const cs_graph *graph,
             .rank = m->ranks[s],
             .has_backward_input = csi_trainable_upstream(graph, module, last),
             .has_backward_weight = trains_product(graph, module, first, last),
+            .has_tied = has_tied(graph, module, first, last),
         };
         if (s > 0) {
             add_edge(g, stage - 1, stage);

@@ -57,6 +57,7 @@ static const char *class_of(cs_action_kind kind)
     case CS_ACTION_SEND_ACTIVATION:
     case CS_ACTION_SEND_GRADIENT:
     case CS_ACTION_REDUCE_GRADIENTS:
+    case CS_ACTION_REDUCE_TIED:
         return "S";
     default:
         return "O";

@@ -28,13 +28,13 @@ bool csi_action_is_communication(cs_action_kind kind)
     return kind == CS_ACTION_SEND_ACTIVATION ||
            kind == CS_ACTION_RECV_ACTIVATION ||
            kind == CS_ACTION_SEND_GRADIENT || kind == CS_ACTION_RECV_GRADIENT ||
-           kind == CS_ACTION_REDUCE_GRADIENTS;
+           kind == CS_ACTION_REDUCE_GRADIENTS || kind == CS_ACTION_REDUCE_TIED;
 }
 
 static bool is_message(cs_action_kind kind)
 {
     return csi_action_is_communication(kind) &&
-           kind != CS_ACTION_REDUCE_GRADIENTS;
+           kind != CS_ACTION_REDUCE_GRADIENTS && kind != CS_ACTION_REDUCE_TIED;
 }
 
 static cs_status check_event(const cs_timeline *t, int64_t i)
@@ -174,6 +174,7 @@ static int32_t column_of(const cs_action *action, const csi_shares *shares)
     case CS_ACTION_SEND_ACTIVATION:
     case CS_ACTION_SEND_GRADIENT:
     case CS_ACTION_REDUCE_GRADIENTS:
+    case CS_ACTION_REDUCE_TIED:
         return shares->n_modules + (int32_t)CSI_SHARE_COMMUNICATION;
     default:
         return shares->n_modules + (int32_t)CSI_SHARE_OPTIMIZER;

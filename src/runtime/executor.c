@@ -21,6 +21,7 @@ static const handler_fn HANDLERS[CS_ACTION_COUNT] = {
     [CS_ACTION_SEND_GRADIENT] = csi_action_send_gradient,
     [CS_ACTION_RECV_GRADIENT] = csi_action_recv_gradient,
     [CS_ACTION_REDUCE_GRADIENTS] = csi_action_reduce,
+    [CS_ACTION_REDUCE_TIED] = csi_action_reduce_tied,
     [CS_ACTION_GRADIENT_NORM] = csi_action_hook,
     [CS_ACTION_OPTIMIZER_STEP] = csi_action_hook,
     [CS_ACTION_AGREE] = csi_action_hook,

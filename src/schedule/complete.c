@@ -86,6 +86,9 @@ static void put_step(writer *w, int32_t rank, bool is_training)
             put(w, CS_ACTION_REDUCE_GRADIENTS, stage, -1, -1);
         }
     }
+    if (is_training && csi_rank_has_tied(t, rank)) {
+        put(w, CS_ACTION_REDUCE_TIED, -1, -1, -1);
+    }
     if (is_training) {
         put(w, CS_ACTION_GRADIENT_NORM, -1, -1, -1);
         put(w, CS_ACTION_OPTIMIZER_STEP, -1, -1, -1);

@@ -39,6 +39,16 @@ static inline bool csi_edge_has_messages(const cs_stage_graph *graph,
     return graph->stages[edge->from].rank != graph->stages[edge->to].rank;
 }
 
+static inline bool csi_rank_has_tied(const csi_topology *t, int32_t rank)
+{
+    bool has_tied = false;
+
+    for (int32_t i = t->rank_begin[rank]; i < t->rank_begin[rank + 1]; i++) {
+        has_tied = has_tied || t->graph->stages[t->rank_stages[i]].has_tied;
+    }
+    return has_tied;
+}
+
 /* How many forwards each stage runs before its first backward; the rest of
  * one-forward-one-backward follows from it. [out, n_stages] */
 void csi_warmup_gpipe(const csi_topology *topology, int32_t n_microbatches,

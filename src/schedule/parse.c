@@ -144,6 +144,9 @@ static bool read_action(const reader *r, const char *word, cs_action *a)
         a->kind = CS_ACTION_REDUCE_GRADIENTS;
         return read_number(&word, r->graph->n_stages, &a->stage) &&
                *word == '\0';
+    case 'T':
+        a->kind = CS_ACTION_REDUCE_TIED;
+        return word[1] == '\0';
     case 'N':
         a->kind = CS_ACTION_GRADIENT_NORM;
         return word[1] == '\0';

@@ -51,6 +51,9 @@ static void add_action(csi_str *s, const cs_action *a)
     case CS_ACTION_REDUCE_GRADIENTS:
         csi_str_addf(s, "R%d", a->stage);
         break;
+    case CS_ACTION_REDUCE_TIED:
+        csi_str_add(s, "T");
+        break;
     case CS_ACTION_GRADIENT_NORM:
         csi_str_add(s, "N");
         break;

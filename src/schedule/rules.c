@@ -295,18 +295,30 @@ static cs_status run_step_action(const csi_walk *w, const cs_action *a)
     switch (a->kind) {
     case CS_ACTION_REDUCE_GRADIENTS:
         return run_reduce(w, a);
+    case CS_ACTION_REDUCE_TIED:
+        CS_TRY(check_all_reduced(w));
+        if (!csi_rank_has_tied(w->topology, w->rank)) {
+            return reject(w, "the rank has no tied parameters");
+        }
+        *did |= CSI_DID_TIED;
+        return CS_OK;
     case CS_ACTION_GRADIENT_NORM:
         CS_TRY(check_all_reduced(w));
+        if (csi_rank_has_tied(w->topology, w->rank) &&
+            (*did & CSI_DID_TIED) == 0) {
+            return reject(w, "wants one REDUCE_TIED before it");
+        }
         *did |= CSI_DID_NORM;
         return CS_OK;
     case CS_ACTION_OPTIMIZER_STEP:
-        if (*did != CSI_DID_NORM) {
+        if ((*did & ~CSI_DID_TIED) != CSI_DID_NORM) {
             return reject(w, "wants one GRADIENT_NORM before it");
         }
         *did |= CSI_DID_OPTIMIZER;
         return CS_OK;
     default:
-        if (w->is_training && *did != (CSI_DID_NORM | CSI_DID_OPTIMIZER)) {
+        if (w->is_training &&
+            (*did & ~CSI_DID_TIED) != (CSI_DID_NORM | CSI_DID_OPTIMIZER)) {
             return reject(w, "wants one OPTIMIZER_STEP before it");
         }
         *did |= CSI_DID_AGREE;
@@ -323,8 +335,9 @@ static cs_status check_phase(const csi_walk *w, const cs_action *a)
     if ((did & CSI_DID_AGREE) != 0) {
         return reject(w, "comes after the rank's AGREE");
     }
-    if (did != 0 && a->kind == CS_ACTION_GRADIENT_NORM) {
-        return reject(w, "runs twice");
+    if ((a->kind == CS_ACTION_GRADIENT_NORM && (did & ~CSI_DID_TIED) != 0) ||
+        (a->kind == CS_ACTION_REDUCE_TIED && did != 0)) {
+        return reject(w, "runs twice, or too late");
     }
     for (int32_t i = w->topology->rank_begin[w->rank];
          i < w->topology->rank_begin[w->rank + 1]; i++) {

@@ -226,6 +226,7 @@ static void advance(csi_sim *sim, int32_t rank)
         case CS_ACTION_RECV_GRADIENT:
             goes_on = recv(sim, rank, a);
             break;
+        case CS_ACTION_REDUCE_TIED:
         case CS_ACTION_REDUCE_GRADIENTS: /* its time is the optimizer's */
             pass(sim, rank);
             break;

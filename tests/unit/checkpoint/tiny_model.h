@@ -93,6 +93,7 @@ static inline cs_graph *tiny_graph(const tiny_options *o)
             .init_std = 0.5,
             .is_trainable = !frozen && s->init != CS_INIT_SINUSOID &&
                             !(o->freeze_embed && i == 6),
+            .tied_to = -1,
         };
     }
     return g;

@@ -40,6 +40,7 @@ static cs_graph *make_graph(void)
             .init = SPECS[i].init,
             .init_std = 0.25,
             .is_trainable = SPECS[i].is_trainable,
+            .tied_to = -1,
         };
     }
     return g;
@@ -117,6 +118,41 @@ static void only_held_parameters_are_found(void **state)
     assert_ptr_equal(cs_param_find(set, 1), &set->items[0]);
     assert_ptr_equal(cs_param_find(set, 3), &set->items[1]);
     assert_ptr_equal(set->items[1].spec, &g->params[3]);
+    cs_param_set_destroy(&set);
+    cs_graph_destroy(&g);
+}
+
+/* Parameter 4 shares the values of parameter 0. */
+static void a_tied_parameter_shares_all_but_its_gradient(void **state)
+{
+    (void)state;
+    static const bool ALONE[N_PARAMS] = {false, false, false, false, true};
+    cs_graph *g = make_graph();
+    cs_param_set *set = NULL;
+    cs_param_set *twin = NULL;
+
+    g->params[4].shape = g->params[0].shape;
+    g->params[4].init = g->params[0].init;
+    g->params[4].is_trainable = g->params[0].is_trainable;
+    g->params[4].tied_to = 0;
+    assert_ok(cs_param_set_create(g, ALL, CS_BF16, true, &set));
+    const cs_param_state *from = &set->items[0];
+    const cs_param_state *tied = &set->items[4];
+
+    assert_ptr_equal(tied->working.data, from->working.data);
+    assert_ptr_equal(tied->master, from->master);
+    assert_non_null(tied->grad);
+    assert_ptr_not_equal(tied->grad, from->grad);
+    assert_null(tied->m);
+    assert_null(tied->v);
+    /* alone, it is a whole parameter with the other's initial values */
+    assert_ok(cs_param_set_create(g, ALONE, CS_BF16, true, &twin));
+    assert_non_null(twin->items[0].m);
+    cs_param_set_init(set, 5);
+    cs_param_set_init(twin, 5);
+    assert_memory_equal(twin->items[0].master, from->master,
+                        (size_t)from->count * sizeof(float));
+    cs_param_set_destroy(&twin);
     cs_param_set_destroy(&set);
     cs_graph_destroy(&g);
 }
@@ -249,6 +285,7 @@ int main(void)
         CST_TEST(frozen_parameters_have_nothing_but_a_working_copy),
         CST_TEST(without_training_there_are_no_gradients),
         CST_TEST(only_held_parameters_are_found),
+        CST_TEST(a_tied_parameter_shares_all_but_its_gradient),
         CST_TEST(initial_values_are_their_formulas),
         CST_TEST(initial_values_do_not_depend_on_the_layout),
         CST_TEST(stored_values_reach_master_and_working_copy),

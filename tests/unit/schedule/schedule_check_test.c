@@ -40,6 +40,7 @@ static void assert_verdict(const cst_graph *g, const char *text,
 }
 
 #define RANK0     "0: 0F0 s1>0 0F1 s1>1 r1<0 0B0 0W0 r1<1 0B1 0W1 R0 N O A\n"
+#define RANK0_T   "0: 0F0 s1>0 0F1 s1>1 r1<0 0B0 0W0 r1<1 0B1 0W1 R0 T N O A\n"
 #define RANK1_MB0 "r1>0 1F0 2F0 2B0 2W0 1B0 s1<0 1W0 "
 #define RANK1_MB1 "r1>1 1F1 2F1 2B1 2W1 1B1 s1<1 1W1 "
 #define RANK1_END "R1 R2 N O A\n"
@@ -128,6 +129,35 @@ static void planted_faults_are_named(void **state)
     for (size_t i = 0; i < sizeof CASES / sizeof CASES[0]; i++) {
         assert_verdict(&g, CASES[i].text, true, CASES[i].sentence);
     }
+}
+
+/* Stages 0 (rank 0) and 2 (rank 1) hold the ends of tied parameters. */
+static void tied_gradients_are_added_once_after_the_reductions(void **state)
+{
+    static const struct {
+        const char *text, *sentence;
+    } CASES[] = {
+        {RANK0_T "1: " RANK1_MB0 RANK1_MB1 "R1 R2 T N O A\n", NULL},
+        {RANK0_T "1: " RANK1_MB0 RANK1_MB1 "R1 R2 N O A\n",
+         "(GRADIENT_NORM): wants one REDUCE_TIED before it"},
+        {RANK0_T "1: " RANK1_MB0 RANK1_MB1 "R1 T R2 N O A\n",
+         "(REDUCE_TIED): the gradients of stage 2 are not reduced"},
+        {RANK0_T "1: " RANK1_MB0 RANK1_MB1 "R1 R2 T T N O A\n",
+         "(REDUCE_TIED): runs twice"},
+        {RANK0_T "1: " RANK1_MB0 RANK1_MB1 "R1 R2 N T O A\n",
+         "(GRADIENT_NORM): wants one REDUCE_TIED before it"},
+    };
+    cst_graph g;
+
+    (void)state;
+    make_graph(&g, 2);
+    g.stages[0].has_tied = true;
+    g.stages[2].has_tied = true;
+    for (size_t i = 0; i < sizeof CASES / sizeof CASES[0]; i++) {
+        assert_verdict(&g, CASES[i].text, true, CASES[i].sentence);
+    }
+    g.stages[2].has_tied = false;
+    assert_verdict(&g, CASES[0].text, true, "the rank has no tied parameters");
 }
 
 /* Rank 0 sends both microbatches before rank 1 takes them the other way
@@ -344,6 +374,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         CST_TEST(planted_faults_are_named),
+        CST_TEST(tied_gradients_are_added_once_after_the_reductions),
+        cmocka_unit_test(tied_gradients_are_added_once_after_the_reductions),
         CST_TEST(a_missing_slot_is_a_deadlock),
         CST_TEST(frozen_stages_must_not_be_trained),
         CST_TEST(evaluation_has_no_backward),

@@ -264,6 +264,25 @@ static void one_rank_runs_stages_up_and_down(void **state)
     cs_schedule_destroy(&schedule);
 }
 
+static void tied_gradients_are_added_after_the_reductions(void **state)
+{
+    static const char WANTED[] = "0: 0F0 1F0 2F0 2B0 2W0 1B0 1W0 0B0 0W0 "
+                                 "R0 R1 R2 T N O A\n";
+    cst_graph g;
+    char *text = NULL;
+
+    (void)state;
+    cst_graph_stages(&g, 3, (const int32_t[]){1, 1, 1});
+    cst_graph_place(&g, CST_LAYOUT_ONE, 0);
+    g.stages[2].has_tied = true;
+    cs_schedule *schedule = make(&g, CS_SCHEDULE_1F1B, 1);
+
+    assert_ok(cs_schedule_print(&g.graph, schedule, &text));
+    assert_string_equal(text, WANTED);
+    csi_free(text);
+    cs_schedule_destroy(&schedule);
+}
+
 static void messages_stand_around_their_compute(void **state)
 {
     static const char WANTED[] =
@@ -514,6 +533,7 @@ int main(void)
         CST_TEST(every_random_schedule_passes_the_checker),
         CST_TEST(frozen_stages_have_no_backward_and_no_messages),
         CST_TEST(one_rank_runs_stages_up_and_down),
+        CST_TEST(tied_gradients_are_added_after_the_reductions),
         CST_TEST(messages_stand_around_their_compute),
         CST_TEST(evaluation_is_forwards_messages_and_agree),
         CST_TEST(what_is_printed_parses_back),
