@@ -47,7 +47,8 @@ typedef enum cs_plan_mode {
 } cs_plan_mode;
 typedef enum cs_projector_type {
     CS_PROJECTOR_MLP,
-    CS_PROJECTOR_LINEAR
+    CS_PROJECTOR_LINEAR,
+    CS_PROJECTOR_MERGER
 } cs_projector_type;
 typedef enum cs_feature_select {
     CS_FEATURE_DEFAULT,
@@ -112,7 +113,8 @@ typedef struct cs_encoder_config {
     const char *placeholder;
     int32_t feature_layer; /* -1 = last */
     cs_feature_select feature_select;
-    int32_t pool; /* >= 1 */
+    int32_t pool;  /* >= 1 */
+    int32_t stack; /* rows side by side; 0 = not given */
     cs_processor_config processor;
     cs_projector_config projector;
 } cs_encoder_config;

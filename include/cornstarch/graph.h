@@ -90,8 +90,9 @@ typedef enum cs_param_role {
 typedef enum cs_init_kind {
     CS_INIT_ZEROS,
     CS_INIT_ONES,
-    CS_INIT_NORMAL,  /* mean 0, std */
-    CS_INIT_SINUSOID /* Whisper's fixed positions */
+    CS_INIT_NORMAL,   /* mean 0, std */
+    CS_INIT_SINUSOID, /* Whisper's fixed positions */
+    CS_INIT_CONSTANT  /* init_std everywhere (LayerScale) */
 } cs_init_kind;
 
 /* How files hold a parameter; what is in memory is always [out, in]. */
@@ -132,6 +133,7 @@ typedef struct cs_layer {
     int32_t heads, kv_heads, head_dim;
     int32_t channels, kernel; /* stems: input columns; patch size or 3 */
     int32_t pool;             /* NORM: rows averaged per feature */
+    int32_t stack;            /* NORM: rows side by side, in out_dim; 0 as 1 */
     cs_activation activation;
     cs_norm_kind norm;
     double norm_eps;
@@ -177,6 +179,12 @@ typedef struct cs_module {
     /* Beginnings that the names in `source` may have, all of them the same:
      * the first is that of our own names. NULL = only ours. Static. */
     const char *const *name_prefixes;
+    /* Beginnings of names in `source` that are known and not used, such as
+     * pooling heads and text towers: of the whole name, or of what follows the
+     * prefix. NULL-terminated, or NULL = none. Static. */
+    const char *const *ignored_names;
+    /* As name_prefixes, for the projector's names in projector_source. */
+    const char *const *projector_prefixes;
     /* what its processor must produce */
     int32_t image_size, patch_size, n_channels; /* vision */
     int32_t n_mels;                             /* audio */

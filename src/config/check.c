@@ -141,13 +141,16 @@ static cs_status check_encoder(const checker *c, int32_t index)
                     (long long)e->processor.min_pixels,
                     (long long)e->processor.max_pixels);
     }
-    if (e->projector.type == CS_PROJECTOR_LINEAR &&
-        e->projector.hidden_size > 0) {
+    if (e->projector.type != CS_PROJECTOR_MLP && e->projector.hidden_size > 0) {
         (void)snprintf(dotted, sizeof dotted,
                        "model.encoders.%s.projector.hidden_size", e->name);
-        return fail(c, dotted,
-                    "wanted null, because a linear projector has "
-                    "no inner width");
+        return fail(c, dotted, "wanted null, because a %s has %s",
+                    e->projector.type == CS_PROJECTOR_LINEAR
+                        ? "linear projector"
+                        : "merger",
+                    e->projector.type == CS_PROJECTOR_LINEAR
+                        ? "no inner width"
+                        : "the inner width of its stacked rows");
     }
     return CS_OK;
 }

@@ -23,7 +23,7 @@ static const char *const POLICIES[] = {[CS_MASK_CAUSAL] = "causal",
                                        [CS_MASK_BRANCHES] = "branches",
                                        NULL};
 static const char *const SELECTS[] = {"default", "full", NULL};
-static const char *const PROJECTORS[] = {"mlp", "linear", NULL};
+static const char *const PROJECTORS[] = {"mlp", "linear", "merger", NULL};
 static const char *const ACTIVATIONS[] = {"gelu", "gelu_pytorch_tanh", "silu",
                                           "relu", NULL};
 static const char *const RECOMPUTES[] = {"none", "full", "selective", NULL};
@@ -138,7 +138,9 @@ static const csi_field PROJECTOR[] = {
      .offset = OF_ENCODER(projector.type),
      .fallback = "mlp",
      .words = PROJECTORS,
-     .help = "mlp: linear, activation, linear; linear: one linear."},
+     .help = "mlp: linear, activation, linear; linear: one linear; merger: "
+             "Qwen2-VL's (layer norm, stacking, mlp), whose weights come from "
+             "the encoder's folder when both have one."},
     {.name = "activation",
      .type = CSI_FIELD_WORD_TEXT,
      .offset = OF_ENCODER(projector.activation),
@@ -172,13 +174,14 @@ static const csi_field ENCODER[] = {
              "encoder, such as \"<image>\". None may contain another."},
     {.name = "feature_layer",
      .type = CSI_FIELD_I32,
-     .flags = CSI_FIELD_ONLY,
      .offset = OF_ENCODER(feature_layer),
      .fallback = "-1",
      .min = -1000,
      .max = 1000,
-     .help = "Layer whose output is projected (vision_feature_layer); -1: the "
-             "last."},
+     .help =
+         "Which of the encoder's hidden states is projected "
+         "(vision_feature_layer), from its end where negative; -1: its last, "
+         "through its last norm. Layers above are not run."},
     {.name = "feature_select",
      .type = CSI_FIELD_WORD,
      .offset = OF_ENCODER(feature_select),
@@ -194,6 +197,16 @@ static const csi_field ENCODER[] = {
      .max = 1024,
      .unit = "tokens",
      .help = "Neighbouring tokens averaged into one before the projector."},
+    {.name = "stack",
+     .type = CSI_FIELD_I32,
+     .offset = OF_ENCODER(stack),
+     .fallback = "null",
+     .min = 1,
+     .max = 1024,
+     .empty = "null",
+     .unit = "tokens",
+     .help = "Neighbouring tokens (after pool) laid side by side as one before "
+             "the projector; null: 1, with a merger the encoder's own number."},
     {.name = "processor",
      .type = CSI_FIELD_GROUP,
      .group = &PROCESSOR_GROUP,

@@ -63,6 +63,9 @@ void cs_param_init(cs_param_set *set, int32_t item, uint64_t seed)
         case CS_INIT_SINUSOID:
             value = sinusoid(i / columns, i % columns, columns);
             break;
+        case CS_INIT_CONSTANT:
+            value = spec->init_std;
+            break;
         }
         set_element(set, p, i, value);
     }

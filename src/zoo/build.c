@@ -73,7 +73,9 @@ cs_status csi_builder_param(csi_builder *b, int32_t layer, cs_slot slot,
 
     *p = (cs_param){.module = b->module, .layer = layer, .slot = slot};
     g->n_params++;
-    l->param[slot] = g->n_params - 1;
+    if (slot < CS_SLOT_COUNT) {
+        l->param[slot] = g->n_params - 1;
+    }
     p->in_projector = l->kind == CS_LAYER_PROJECTOR;
     csi_str_addf(&global, "%s.%s%s", module->name,
                  p->in_projector ? "projector." : "", name);

@@ -38,9 +38,10 @@ static const char WHOLE[] =
     "      from: ../siglip\n"
     "      freeze: [\"layers\\\\.[0-3]\\\\.\", embeddings]\n"
     "      placeholder: \"<image>\"\n"
-    "      feature_layer: -1\n"
+    "      feature_layer: -2\n"
     "      feature_select: default\n"
     "      pool: 2\n"
+    "      stack: 3\n"
     "      processor: {image_size: 224, min_pixels: 16, max_pixels: null}\n"
     "      gradient_checkpointing: none\n"
     "      lora: null\n"
@@ -138,6 +139,7 @@ static void what_is_not_given_has_its_default(void **state)
     assert_int_equal(e->feature_layer, -1);
     assert_int_equal(e->feature_select, CS_FEATURE_FULL);
     assert_int_equal(e->pool, 1);
+    assert_int_equal(e->stack, 0);
     assert_int_equal(e->processor.image_size, 0);
     assert_true(e->processor.max_seconds == 0);
     assert_int_equal(e->projector.type, CS_PROJECTOR_MLP);
@@ -198,6 +200,8 @@ static void every_shape_of_the_format_is_read(void **state)
     assert_string_equal(v->freeze.patterns[0], "layers\\.[0-3]\\.");
     assert_int_equal(v->feature_select, CS_FEATURE_DEFAULT);
     assert_int_equal(v->pool, 2);
+    assert_int_equal(v->stack, 3);
+    assert_int_equal(v->feature_layer, -2);
     assert_int_equal(v->processor.image_size, 224);
     assert_int_equal(v->processor.max_pixels, 0);
     assert_int_equal(v->projector.hidden_size, 96);

@@ -326,11 +326,6 @@ static void what_has_not_landed_says_what_is_offered(void **state)
          {[1] = "model: {language_model: {from: a,gradient_checkpointing: "
                 "full}}"}},
         {UNSUPPORTED,
-         AT "2:66: unsupported: model.encoders.v.feature_layer: only -1 is "
-            "offered",
-         {[1] = "model: {encoders: {v: {from: v, placeholder: x, "
-                "feature_layer:   -2}}}"}},
-        {UNSUPPORTED,
          AT "2:57: unsupported: model.encoders.v.lora: only null is offered",
          {[1] = "model: {encoders: {v: {from: v,  placeholder: x,  lora: "
                 "{}}}}"}},
