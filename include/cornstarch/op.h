@@ -49,6 +49,18 @@ CS_API CS_NODISCARD cs_status cs_op_im2col(cs_backend *backend,
                                            const cs_im2col_args *args);
 CS_API CS_NODISCARD cs_status cs_op_im2col_backward(cs_backend *backend,
                                                     const cs_im2col_args *args);
+CS_API CS_NODISCARD cs_status cs_op_mix(cs_backend *backend,
+                                        const cs_mix_args *args);
+CS_API CS_NODISCARD cs_status cs_op_mix_backward(cs_backend *backend,
+                                                 const cs_mix_args *args);
+CS_API CS_NODISCARD cs_status cs_op_scale(cs_backend *backend,
+                                          const cs_scale_args *args);
+CS_API CS_NODISCARD cs_status cs_op_scale_backward(cs_backend *backend,
+                                                   const cs_scale_args *args);
+CS_API CS_NODISCARD cs_status cs_op_route(cs_backend *backend,
+                                          const cs_route_args *args);
+CS_API CS_NODISCARD cs_status cs_op_route_backward(cs_backend *backend,
+                                                   const cs_route_args *args);
 CS_API CS_NODISCARD cs_status cs_op_axpby(cs_backend *backend,
                                           const cs_axpby_args *args);
 CS_API CS_NODISCARD cs_status cs_op_head_loss(cs_backend *backend,

@@ -12,29 +12,6 @@
 
 typedef cs_status (*backward_fn)(cs_tape *tape, csi_record *record);
 
-/* The buffer of x's gradient; *accumulate says whether it holds something. */
-static cs_status grad_buffer(cs_tape *tape, cs_value *x, bool *accumulate)
-{
-    *accumulate = x->grad != NULL;
-    if (x->grad == NULL) {
-        x->grad_where = x->defers_grad ? CS_KEEP_PRODUCT : CS_KEEP_TEMP;
-        CS_TRY(cs_tape_alloc(tape, x->grad_where, cs_tensor_bytes(&x->t),
-                             &x->grad));
-    }
-    return CS_OK;
-}
-
-/* The same for ops whose backward overwrites: a second reader's share would
- * be lost. */
-static cs_status only_grad_buffer(cs_tape *tape, cs_value *x, const char *what)
-{
-    bool accumulate = false;
-
-    CS_CHECK(x->grad == NULL, CS_ERR_INTERNAL,
-             "backward: %s may have one reader, it has more", what);
-    return grad_buffer(tape, x, &accumulate);
-}
-
 /* x.grad (+)= the gradient in `grad`, a buffer of x's size. Shares the buffer
  * where that is safe. */
 static cs_status pass_grad(cs_tape *tape, cs_value *x, void *grad,
@@ -50,7 +27,7 @@ static cs_status pass_grad(cs_tape *tape, cs_value *x, void *grad,
         x->grad_where = grad_where;
         return CS_OK;
     }
-    CS_TRY(grad_buffer(tape, x, &accumulate));
+    CS_TRY(csi_tape_grad_buffer(tape, x, &accumulate));
     if (!accumulate) {
         memcpy(x->grad, grad, cs_tensor_bytes(&x->t));
         return CS_OK;
@@ -126,7 +103,7 @@ static cs_status backward_linear(cs_tape *tape, csi_record *record)
         .dy_TO = dy,
         .w_OI = record->w.w.data,
     };
-    CS_TRY(grad_buffer(tape, x, &args.accumulate));
+    CS_TRY(csi_tape_grad_buffer(tape, x, &args.accumulate));
     args.dx_TI = x->grad;
     return cs_op_linear_input(tape->backend, &args);
 }
@@ -137,8 +114,9 @@ static cs_status backward_norm(cs_tape *tape, csi_record *record)
     cs_norm_backward_args args = {
         .dtype = tape->dtype,
         .kind = record->u.norm.kind,
-        .rows = cs_tensor_rows(&s->t),
-        .dim = cs_tensor_columns(&s->t),
+        .rows = cs_tensor_count(&s->t) / record->u.norm.dim,
+        .dim = record->u.norm.dim,
+        .weight_offset = record->u.norm.weight_offset,
         .s_TD = s->t.data,
         .w_D = record->w.w.data,
         .mean_T = record->u.norm.mean,
@@ -149,7 +127,7 @@ static cs_status backward_norm(cs_tape *tape, csi_record *record)
     };
 
     if (s->needs_grad) {
-        CS_TRY(grad_buffer(tape, s, &args.accumulate));
+        CS_TRY(csi_tape_grad_buffer(tape, s, &args.accumulate));
         args.ds_TD = s->grad;
     }
     CS_TRY(cs_op_norm_backward(tape->backend, &args));
@@ -177,9 +155,9 @@ static cs_status backward_attention(cs_tape *tape, csi_record *record)
         .do_THK = record->y->grad,
     };
 
-    CS_TRY(only_grad_buffer(tape, record->x, "q"));
-    CS_TRY(only_grad_buffer(tape, record->r, "k"));
-    CS_TRY(only_grad_buffer(tape, record->v, "v"));
+    CS_TRY(csi_tape_only_grad_buffer(tape, record->x, "q"));
+    CS_TRY(csi_tape_only_grad_buffer(tape, record->r, "k"));
+    CS_TRY(csi_tape_only_grad_buffer(tape, record->v, "v"));
     args.dq_THK = record->x->grad;
     args.dk_TGK = record->r->grad;
     args.dv_TGK = record->v->grad;
@@ -197,8 +175,8 @@ static cs_status backward_gated(cs_tape *tape, csi_record *record)
         .dy = record->y->grad,
     };
 
-    CS_TRY(only_grad_buffer(tape, record->x, "a gate"));
-    CS_TRY(only_grad_buffer(tape, record->r, "a gated value"));
+    CS_TRY(csi_tape_only_grad_buffer(tape, record->x, "a gate"));
+    CS_TRY(csi_tape_only_grad_buffer(tape, record->r, "a gated value"));
     args.dgate = record->x->grad;
     args.dup = record->r->grad;
     return cs_op_gated_backward(tape->backend, &args);
@@ -213,76 +191,41 @@ static cs_status backward_add(cs_tape *tape, csi_record *record)
     return CS_OK;
 }
 
-static cs_status backward_embed(cs_tape *tape, csi_record *record)
+static cs_status backward_multiply(cs_tape *tape, csi_record *record)
 {
-    const cs_scatter_add_args args = {
-        .dtype = tape->dtype,
-        .dx_dtype = tape->real,
-        .rows = cs_tensor_rows(&record->y->t),
-        .columns = cs_tensor_columns(&record->y->t),
-        .x_rows = cs_tensor_rows(&record->w.w),
-        .index_T = record->u.index,
-        .dy_TD = record->y->grad,
-        .dx = record->w.grad,
-    };
-    return cs_op_scatter_add(tape->backend, &args);
-}
-
-static cs_status backward_merge(cs_tape *tape, csi_record *record)
-{
-    cs_value *features = record->x;
     bool accumulate = false;
-    cs_scatter_add_args args = {
+    cs_axpby_args args = {
         .dtype = tape->dtype,
-        .dx_dtype = tape->dtype,
-        .rows = cs_tensor_rows(&record->y->t),
-        .columns = cs_tensor_columns(&record->y->t),
-        .x_rows = cs_tensor_rows(&features->t),
-        .index_T = record->u.index,
+        .count = cs_tensor_count(&record->y->t),
+        .alpha = record->u.factor,
+        .beta = 1.0,
+        .a = record->y->grad,
+    };
+
+    CS_TRY(csi_tape_grad_buffer(tape, record->x, &accumulate));
+    args.b = accumulate ? record->x->grad : NULL;
+    args.y = record->x->grad;
+    return cs_op_axpby(tape->backend, &args);
+}
+
+static cs_status backward_scale(cs_tape *tape, csi_record *record)
+{
+    cs_value *x = record->x;
+    cs_scale_args args = {
+        .dtype = tape->dtype,
+        .rows = cs_tensor_rows(&x->t),
+        .columns = cs_tensor_columns(&x->t),
+        .x_TD = x->t.data,
+        .w_D = record->w.w.data,
         .dy_TD = record->y->grad,
+        .dw_D = record->w.grad,
     };
 
-    CS_TRY(grad_buffer(tape, features, &accumulate));
-    if (!accumulate) {
-        memset(features->grad, 0, cs_tensor_bytes(&features->t));
+    if (x->needs_grad) {
+        CS_TRY(csi_tape_grad_buffer(tape, x, &args.accumulate));
+        args.dx_TD = x->grad;
     }
-    args.dx = features->grad;
-    return cs_op_scatter_add(tape->backend, &args);
-}
-
-static cs_status backward_pool(cs_tape *tape, csi_record *record)
-{
-    cs_pool_args args = record->u.pool;
-
-    CS_TRY(grad_buffer(tape, record->x, &args.accumulate));
-    args.dy = record->y->grad;
-    args.dx = record->x->grad;
-    return cs_op_pool_backward(tape->backend, &args);
-}
-
-static cs_status backward_im2col(cs_tape *tape, csi_record *record)
-{
-    cs_im2col_args args = record->u.im2col;
-
-    CS_TRY(grad_buffer(tape, record->x, &args.accumulate));
-    args.dcols = record->y->grad;
-    args.dx = record->x->grad;
-    return cs_op_im2col_backward(tape->backend, &args);
-}
-
-static cs_status backward_loss(cs_tape *tape, csi_record *record)
-{
-    cs_head_loss_backward_args args = {
-        .forward = record->u.loss.args,
-        .scale = record->u.loss.scale,
-        .dw_VI = record->w.grad,
-    };
-
-    if (record->x->needs_grad) {
-        CS_TRY(only_grad_buffer(tape, record->x, "the head's input"));
-        args.dx_TI = record->x->grad;
-    }
-    return cs_op_head_loss_backward(tape->backend, &args);
+    return cs_op_scale_backward(tape->backend, &args);
 }
 
 static const backward_fn BACKWARD[CSI_RECORD_COUNT] = {
@@ -293,11 +236,14 @@ static const backward_fn BACKWARD[CSI_RECORD_COUNT] = {
     [CSI_RECORD_ATTENTION] = backward_attention,
     [CSI_RECORD_GATED] = backward_gated,
     [CSI_RECORD_ADD] = backward_add,
-    [CSI_RECORD_EMBED] = backward_embed,
-    [CSI_RECORD_MERGE] = backward_merge,
-    [CSI_RECORD_POOL] = backward_pool,
-    [CSI_RECORD_IM2COL] = backward_im2col,
-    [CSI_RECORD_LOSS] = backward_loss,
+    [CSI_RECORD_EMBED] = csi_backward_embed,
+    [CSI_RECORD_GATHER] = csi_backward_gather,
+    [CSI_RECORD_MULTIPLY] = backward_multiply,
+    [CSI_RECORD_SCALE] = backward_scale,
+    [CSI_RECORD_MIXED] = csi_backward_mixed,
+    [CSI_RECORD_POOL] = csi_backward_pool,
+    [CSI_RECORD_IM2COL] = csi_backward_im2col,
+    [CSI_RECORD_LOSS] = csi_backward_loss,
 };
 
 /* Records without an output gradient contribute nothing; layer borders and

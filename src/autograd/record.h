@@ -14,8 +14,11 @@ typedef enum csi_record_kind {
     CSI_RECORD_ATTENTION,
     CSI_RECORD_GATED,
     CSI_RECORD_ADD,
-    CSI_RECORD_EMBED, /* also the in-place form: y = x */
-    CSI_RECORD_MERGE,
+    CSI_RECORD_EMBED,  /* also the in-place form: y = x */
+    CSI_RECORD_GATHER, /* also merge: y = the value merged into */
+    CSI_RECORD_MULTIPLY,
+    CSI_RECORD_SCALE,
+    CSI_RECORD_MIXED, /* in place: y = x */
     CSI_RECORD_POOL,
     CSI_RECORD_IM2COL,
     CSI_RECORD_LOSS,
@@ -39,6 +42,8 @@ struct csi_record {
         } linear;
         struct {
             cs_norm_kind kind;
+            double weight_offset;
+            int64_t dim; /* columns of one group */
             cs_value *s;
             void *mean;
             void *rstd;
@@ -47,6 +52,8 @@ struct csi_record {
         cs_attention_args attention;
         cs_activation activation;
         const int32_t *index;
+        double factor;
+        cs_mix_args mix;
         cs_pool_args pool;
         cs_im2col_args im2col;
         struct {
@@ -66,6 +73,29 @@ struct cs_tape {
     csi_record *last;
     int64_t n_records;
 };
+
+static inline bool csi_tape_trains(const cs_tape *tape, const cs_weight *w)
+{
+    return tape->is_training && w != NULL && w->grad != NULL;
+}
+
+/* Refuses a value that backward will read but that nobody kept. */
+CS_NODISCARD cs_status csi_tape_require_kept(const cs_value *x, cs_keep least,
+                                             const char *what);
+/* The buffer of x's gradient; *accumulate says whether it holds something. */
+CS_NODISCARD cs_status csi_tape_grad_buffer(cs_tape *tape, cs_value *x,
+                                            bool *accumulate);
+/* The same for ops whose backward overwrites: a second reader's share would
+ * be lost. */
+CS_NODISCARD cs_status csi_tape_only_grad_buffer(cs_tape *tape, cs_value *x,
+                                                 const char *what);
+/* The backward of ops that move rows (backward_rows.c). */
+CS_NODISCARD cs_status csi_backward_embed(cs_tape *tape, csi_record *record);
+CS_NODISCARD cs_status csi_backward_gather(cs_tape *tape, csi_record *record);
+CS_NODISCARD cs_status csi_backward_mixed(cs_tape *tape, csi_record *record);
+CS_NODISCARD cs_status csi_backward_pool(cs_tape *tape, csi_record *record);
+CS_NODISCARD cs_status csi_backward_im2col(cs_tape *tape, csi_record *record);
+CS_NODISCARD cs_status csi_backward_loss(cs_tape *tape, csi_record *record);
 
 /* A zeroed record at the end of the tape. */
 CS_NODISCARD cs_status csi_tape_record(cs_tape *tape, csi_record_kind kind,

@@ -177,3 +177,32 @@ cs_status cs_tape_layer_end(cs_tape *tape, cs_value *x)
     }
     return CS_OK;
 }
+
+cs_status csi_tape_require_kept(const cs_value *x, cs_keep least,
+                                const char *what)
+{
+    CS_CHECK(x->where >= least, CS_ERR_INTERNAL,
+             "%s is needed by backward but was not kept", what);
+    return CS_OK;
+}
+
+cs_status csi_tape_grad_buffer(cs_tape *tape, cs_value *x, bool *accumulate)
+{
+    *accumulate = x->grad != NULL;
+    if (x->grad == NULL) {
+        x->grad_where = x->defers_grad ? CS_KEEP_PRODUCT : CS_KEEP_TEMP;
+        CS_TRY(cs_tape_alloc(tape, x->grad_where, cs_tensor_bytes(&x->t),
+                             &x->grad));
+    }
+    return CS_OK;
+}
+
+cs_status csi_tape_only_grad_buffer(cs_tape *tape, cs_value *x,
+                                    const char *what)
+{
+    bool accumulate = false;
+
+    CS_CHECK(x->grad == NULL, CS_ERR_INTERNAL,
+             "backward: %s may have one reader, it has more", what);
+    return csi_tape_grad_buffer(tape, x, &accumulate);
+}

@@ -64,19 +64,36 @@ cs_status cs_op_attention_backward(cs_backend *backend,
     return CS_OK;
 }
 
+static cs_status check_rope_tables(const cs_rope_args *a)
+{
+    const int32_t n_axes = a->n_axes > 1 ? a->n_axes : 1;
+
+    CHECK_PTR(a->position_T, "rope", "position");
+    CHECK_PTR(a->inverse_frequency, "rope", "inverse_frequency");
+    CS_CHECK(a->long_frequency == NULL || a->is_long_T != NULL, CS_ERR_ARG,
+             "rope: long frequencies need is_long");
+    for (int32_t pair = 0; a->axis != NULL && pair < a->rotary_dim / 2;
+         pair++) {
+        CS_CHECK(a->axis[pair] < n_axes, CS_ERR_ARG,
+                 "rope: axis of pair %d wanted 0..%d, got %d", pair, n_axes - 1,
+                 a->axis[pair]);
+    }
+    return CS_OK;
+}
+
 cs_status cs_op_rope(cs_backend *backend, const cs_rope_args *a)
 {
     CHECK_DTYPE(a, "rope");
     CHECK_SIZE(a->rows, 0, "rope", "rows");
-    CS_CHECK(a->rotary_dim % 2 == 0 && a->rotary_dim <= a->head_dim,
+    CS_CHECK(a->rotary_dim >= 0 && a->rotary_dim % 2 == 0 &&
+                 a->rotary_dim <= a->head_dim,
              CS_ERR_SHAPE,
              "rope: rotary_dim %d wanted even and at most head_dim %d",
              a->rotary_dim, a->head_dim);
     if (a->rows == 0) {
         return CS_OK;
     }
-    CHECK_PTR(a->position_T, "rope", "position");
-    CHECK_PTR(a->inverse_frequency, "rope", "inverse_frequency");
+    CS_TRY(check_rope_tables(a));
     CALL(backend, rope, a, CS_OP_OTHER, 0.0);
     return CS_OK;
 }

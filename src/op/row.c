@@ -37,12 +37,20 @@ cs_status cs_op_gated_backward(cs_backend *backend, const cs_gated_args *a)
     return CS_OK;
 }
 
+static cs_status check_offset(cs_norm_kind kind, double offset)
+{
+    CS_CHECK(kind == CS_NORM_RMS || offset == 0.0, CS_ERR_ARG,
+             "norm: a weight offset of %g wanted an rms norm", offset);
+    return CS_OK;
+}
+
 cs_status cs_op_norm(cs_backend *backend, const cs_norm_args *a)
 {
     CHECK_DTYPE(a, "norm");
     CHECK_SIZE(a->rows, 0, "norm", "rows");
     CHECK_SIZE(a->dim, 1, "norm", "dim");
     CHECK_PTR(a->w_D, "norm", "w");
+    CS_TRY(check_offset(a->kind, a->weight_offset));
     CS_CHECK(a->r_TD == NULL || a->s_TD != NULL, CS_ERR_ARG,
              "norm: a residual needs a place for the sum");
     if (a->rows == 0) {
@@ -60,6 +68,7 @@ cs_status cs_op_norm_backward(cs_backend *backend,
     CHECK_DTYPE(a, "norm_backward");
     CHECK_SIZE(a->rows, 0, "norm_backward", "rows");
     CHECK_SIZE(a->dim, 1, "norm_backward", "dim");
+    CS_TRY(check_offset(a->kind, a->weight_offset));
     if (a->rows == 0) {
         return CS_OK;
     }

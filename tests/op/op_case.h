@@ -11,7 +11,7 @@
  * An op of the table lays out its arrays (`layout`) and runs forward and
  * backward on them (`run`); the modes fill, run and compare without knowing
  * the op. To add a case: one line in op_cases.c. To add an op: a layout and a
- * run in one of op_{dense,rows,attention,update}.c and a line in op_kinds.
+ * run in one of op_{dense,rows,mix,attention,update}.c and a line in op_kinds.
  */
 #include "cornstarch/backend.h"
 
@@ -31,6 +31,9 @@ typedef enum op_id {
     OP_GATHER,
     OP_POOL,
     OP_IM2COL,
+    OP_MIX,
+    OP_SCALE,
+    OP_ROUTE,
     OP_ADAMW,
     OP_SUM_SQUARES,
     OP_CAST,
@@ -90,8 +93,9 @@ typedef struct op_run {
     op_array array[OP_MAX_ARRAYS];
     /* Integers that an op may need; made by its layout. */
     int32_t *index, *position;
+    uint8_t *axis, *is_long;
     int64_t *begin, *out_begin;
-    double *frequency;
+    double *frequency, *long_frequency;
     cs_mask q_mask, k_mask;
 } op_run;
 
@@ -153,6 +157,9 @@ OP_DECLARE(attention);
 OP_DECLARE(gather);
 OP_DECLARE(pool);
 OP_DECLARE(im2col);
+OP_DECLARE(mix);
+OP_DECLARE(scale);
+OP_DECLARE(route);
 OP_DECLARE(adamw);
 OP_DECLARE(sum_squares);
 OP_DECLARE(cast);

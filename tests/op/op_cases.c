@@ -56,6 +56,19 @@
         .op = OP_IM2COL, .rows = (items), .in = (c), .out = (k), \
         .stride = (s), .pad = (p), __VA_ARGS__                   \
     }
+#define MIX(t, d, x_rows, k, ...)                                             \
+    {                                                                         \
+        .op = OP_MIX, .rows = (t), .in = (d), .out = (x_rows), .stride = (k), \
+        __VA_ARGS__                                                           \
+    }
+#define SCALE(t, d, ...)                                    \
+    {                                                       \
+        .op = OP_SCALE, .rows = (t), .in = (d), __VA_ARGS__ \
+    }
+#define ROUTE(t, e, k, ...)                                               \
+    {                                                                     \
+        .op = OP_ROUTE, .rows = (t), .in = (e), .heads = (k), __VA_ARGS__ \
+    }
 #define ADAMW(t, i)                            \
     {                                          \
         .op = OP_ADAMW, .rows = (t), .in = (i) \
@@ -106,6 +119,8 @@ const op_case op_cases[] = {
     RMS(33, 65, ADD),
     RMS(65, 256, YES, ADD),
     RMS(0, 64, YES),
+    RMS(7, 33, YES, .scale = 1),
+    RMS(65, 72, ADD, .scale = 1),
     LAYER(1, 7, ADD),
     LAYER(7, 33, YES),
     LAYER(33, 65, ADD),
@@ -123,12 +138,18 @@ const op_case op_cases[] = {
     HEAD(65, 40, 1031, .option = false),
     HEAD(7, 8, 33, YES),
     HEAD(0, 8, 33, .option = false),
+    HEAD(7, 33, 65, .softcap = 3),
+    HEAD(65, 40, 1031, .softcap = 8),
 
     ROPE(7, 2, 1, 8, 8, .scale = 1),
     ROPE(33, 4, 2, 64, 64, .scale = 1),
     ROPE(65, 3, 3, 10, 6, .scale = 1.25),
     ROPE(5, 1, 1, 80, 40, .scale = 1, YES),
     ROPE(0, 2, 1, 8, 8, .scale = 1),
+    ROPE(33, 4, 2, 16, 16, .scale = 1, .stride = 2),
+    ROPE(33, 2, 2, 80, 72, .scale = 1, .stride = 3),
+    ROPE(33, 4, 1, 96, 96, .scale = 1.19, ADD),
+    ROPE(33, 2, 1, 40, 36, .scale = 0.8, .stride = 2, ADD, YES),
 
     ATTENTION(1, 1, 1, 4, .scale = 0.5),
     ATTENTION(0, 2, 1, 8, .scale = 0.5),
@@ -165,6 +186,22 @@ const op_case op_cases[] = {
     IM2COL(5, 1, 1, 1, 0, .accumulate = false),
     IM2COL(0, 5, 3, 1, 1, .accumulate = false),
 
+    MIX(7, 33, 5, 2, .option = false),
+    MIX(33, 65, 40, 3, YES),
+    MIX(70, 64, 140, 2, .option = false),
+    MIX(1, 1, 1, 1, YES),
+    MIX(0, 8, 3, 2, YES),
+    SCALE(7, 33, ADD),
+    SCALE(33, 65, .accumulate = false),
+    SCALE(65, 64, YES),
+    SCALE(0, 8, ADD),
+    ROUTE(7, 4, 2, YES),
+    ROUTE(33, 8, 2, YES, ADD),
+    ROUTE(65, 5, 1, ADD),
+    ROUTE(9, 33, 4, .option = false),
+    ROUTE(5, 3, 3, YES, ADD),
+    ROUTE(0, 4, 2, YES),
+
     ADAMW(1, 1),
     ADAMW(33, 65),
     ADAMW(0, 8),
@@ -195,6 +232,9 @@ const op_kind op_kinds[OP_COUNT] = {
     [OP_GATHER] = KIND(gather, true),
     [OP_POOL] = KIND(pool, true),
     [OP_IM2COL] = KIND(im2col, true),
+    [OP_MIX] = KIND(mix, true),
+    [OP_SCALE] = KIND(scale, true),
+    [OP_ROUTE] = KIND(route, true),
     [OP_ADAMW] = KIND(adamw, false),
     [OP_SUM_SQUARES] = KIND(sum_squares, false),
     [OP_CAST] = KIND(cast, false),
@@ -231,6 +271,10 @@ const op_tolerance op_tolerances[OP_COUNT] = {
                    "of a row's additions"},
     [OP_POOL] = {1e-6, ULP, ULP, "a mean may be a product with 1/n"},
     [OP_IM2COL] = {1e-6, ULP, ULP, "copies forward, short sums backward"},
+    [OP_MIX] = {2e-6, 4 * ULP, 8 * ULP,
+                "as gather; products may be fused into the sums"},
+    [OP_SCALE] = {2e-6, ULP, ULP, "one product; columns summed per thread"},
+    [OP_ROUTE] = {2e-6, ULP, ULP, "polynomials of exp; choices are exact"},
     [OP_ADAMW] = {2e-6, ULP, ULP, "square root and quotient in f32"},
     [OP_SUM_SQUARES] = {1e-12, 1e-12, EXACT, "f64 sums in another order"},
     [OP_CAST] = {EXACT, EXACT, EXACT, "rounding to nearest even is exact"},

@@ -185,7 +185,7 @@ cs_status op_gated_run(op_run *r)
     return CS_OK;
 }
 
-/* --- norm; option: with a residual branch -------------------------------- */
+/* --- norm; scale: offset of w; option: with a residual branch ------------- */
 
 enum {
     NORM_X,
@@ -234,6 +234,7 @@ static cs_status run_norm_backward(op_run *r, int ds, bool with_weights)
         .kind = r->c->norm,
         .rows = r->c->rows,
         .dim = r->c->in,
+        .weight_offset = r->c->scale,
         .s_TD = r->array[r->c->option ? NORM_S : NORM_X].data,
         .w_D = r->array[NORM_W].data,
         .mean_T = r->array[NORM_MEAN].data,
@@ -257,6 +258,7 @@ cs_status op_norm_run(op_run *r)
         .rows = r->c->rows,
         .dim = r->c->in,
         .eps = 1e-5,
+        .weight_offset = r->c->scale,
         .x_TD = r->array[NORM_X].data,
         .r_TD = r->array[NORM_R].data,
         .w_D = r->array[NORM_W].data,
@@ -366,6 +368,7 @@ cs_status op_head_loss_run(op_run *r)
                 .rows = c->rows,
                 .in = c->in,
                 .vocab = c->out,
+                .softcap = c->softcap,
                 .x_TI = r->array[HEAD_X].data,
                 .w_VI = r->array[HEAD_W].data,
                 .label_T = r->index,

@@ -5,7 +5,8 @@
 
 #include <math.h>
 
-/* --- rope on q and k; heads x in (head_dim), `out` rotary dims ----------- */
+/* --- rope on q and k; heads x in (head_dim), `out` rotary dims; stride: axes
+ *     of position; accumulate: some rows turn by the long table; option: no k */
 
 enum {
     ROPE_Q,
@@ -32,13 +33,23 @@ void op_rope_layout(op_run *r)
     op_cotangent(r, ROPE_DK_OUT, ROPE_K_OUT);
     op_gradient(r, ROPE_DQ, ROPE_Q, r->dtype, false);
     op_gradient(r, ROPE_DK, ROPE_K, r->dtype, false);
-    r->position = op_alloc(r, (size_t)c->rows * sizeof *r->position);
-    for (int64_t t = 0; t < c->rows; t++) {
+    const int64_t n_axes = c->stride > 0 ? c->stride : 1;
+    r->position = op_alloc(r, (size_t)(n_axes * c->rows) * sizeof *r->position);
+    for (int64_t t = 0; t < n_axes * c->rows; t++) {
         r->position[t] = (int32_t)op_draw(r, 1, t, 5000);
     }
+    r->axis = op_alloc(r, (size_t)(c->out / 2));
+    r->is_long = op_alloc(r, (size_t)c->rows);
+    for (int64_t t = 0; t < c->rows; t++) {
+        r->is_long[t] = (uint8_t)op_draw(r, 2, t, 2);
+    }
+    r->long_frequency =
+        op_alloc(r, (size_t)(c->out / 2) * sizeof *r->frequency);
     r->frequency = op_alloc(r, (size_t)(c->out / 2) * sizeof *r->frequency);
     for (int64_t pair = 0; pair < c->out / 2; pair++) {
         r->frequency[pair] = pow(10000.0, -2.0 * (double)pair / (double)c->out);
+        r->long_frequency[pair] = r->frequency[pair] / (1.0 + (double)pair);
+        r->axis[pair] = (uint8_t)op_draw(r, 3, pair, n_axes);
     }
 }
 
@@ -52,8 +63,12 @@ cs_status op_rope_run(op_run *r)
         .k_heads = c->kv_heads,
         .head_dim = (int32_t)c->in,
         .rotary_dim = (int32_t)c->out,
+        .n_axes = c->stride,
         .position_T = r->position,
         .inverse_frequency = r->frequency,
+        .axis = c->stride > 0 ? r->axis : NULL,
+        .long_frequency = c->accumulate ? r->long_frequency : NULL,
+        .is_long_T = c->accumulate ? r->is_long : NULL,
         .scale = c->scale,
         .q_THK = r->array[ROPE_Q_OUT].data,
         .k_TGK = c->option ? NULL : r->array[ROPE_K_OUT].data,

@@ -262,7 +262,7 @@ static cs_status head_loss(cs_backend *backend, const cs_head_loss_args *a)
     float *nll_T = a->nll_T;
     float *lse_T = a->lse_T;
 
-    if (!csi_cpu_is_ours(a->dtype)) {
+    if (!csi_cpu_is_ours(a->dtype) || a->softcap > 0) {
         return csi_cpu_state_of(backend)->ref.head_loss(backend, a);
     }
     CS_TRY(start(backend, &l));
@@ -312,7 +312,7 @@ static cs_status head_loss_backward(cs_backend *backend,
     const cs_head_loss_args *a = &args->forward;
     loss l = {.a = a, .back = args};
 
-    if (!csi_cpu_is_ours(a->dtype)) {
+    if (!csi_cpu_is_ours(a->dtype) || a->softcap > 0) {
         return csi_cpu_state_of(backend)->ref.head_loss_backward(backend, args);
     }
     CS_TRY(start(backend, &l));

@@ -74,7 +74,8 @@ CSI_INLINE void norm_lanes(const cs_norm_args *a, const norm_row *row,
     if (is_layer) {
         y -= v_set(row->mean);
     }
-    y = y * v_set(row->rstd) * v_get(a->w_D, i, n, is_bf16);
+    y = y * v_set(row->rstd) *
+        (v_get(a->w_D, i, n, is_bf16) + v_set((float)a->weight_offset));
     if (is_layer && a->b_D != NULL) {
         y += v_get(a->b_D, i, n, is_bf16);
     }
@@ -137,7 +138,8 @@ CSI_INLINE void slope_sums(const cs_norm_backward_args *a, slope_row *row,
                            bool is_bf16, int64_t i, int n)
 {
     const vf dy = v_get(a->dy_TD, row->first + i, n, is_bf16);
-    const vf g = dy * v_get(a->w_D, i, n, is_bf16);
+    const vf g =
+        dy * (v_get(a->w_D, i, n, is_bf16) + v_set((float)a->weight_offset));
     const vf x =
         (v_get(a->s_TD, row->first + i, n, is_bf16) - v_set(row->mean)) *
         v_set(row->rstd);
@@ -157,7 +159,8 @@ CSI_INLINE void slope_store(const cs_norm_backward_args *a,
                             int n)
 {
     const int64_t at = row->first + i;
-    const vf g = v_get(a->dy_TD, at, n, is_bf16) * v_get(a->w_D, i, n, is_bf16);
+    const vf w = v_get(a->w_D, i, n, is_bf16) + v_set((float)a->weight_offset);
+    const vf g = v_get(a->dy_TD, at, n, is_bf16) * w;
     const vf x =
         (v_get(a->s_TD, at, n, is_bf16) - v_set(row->mean)) * v_set(row->rstd);
     vf ds =

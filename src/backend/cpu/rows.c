@@ -105,7 +105,8 @@ static cs_status rope(cs_backend *backend, const cs_rope_args *a)
                   .args = a,
                   .stride = (size_t)a->rotary_dim + 16};
 
-    if (!csi_cpu_is_ours(a->dtype)) {
+    if (!csi_cpu_is_ours(a->dtype) || a->axis != NULL ||
+        a->long_frequency != NULL) {
         return state->ref.rope(backend, a);
     }
     j.buffer = csi_backend_scratch(backend, (size_t)backend->n_threads *

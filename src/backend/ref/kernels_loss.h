@@ -16,6 +16,9 @@ static void NAME(logits_row)(const cs_head_loss_args *a, int64_t t,
         for (int64_t i = 0; i < a->in; i++) {
             sum += LOAD(x_I[i]) * LOAD(w_VI[v * a->in + i]);
         }
+        if (a->softcap > 0) {
+            sum = (REAL)a->softcap * tanh(sum / (REAL)a->softcap);
+        }
         logit_V[v] = sum;
     }
 }
@@ -72,7 +75,10 @@ static void NAME(head_loss_backward)(const cs_head_loss_backward_args *args,
         }
         for (int64_t v = 0; label >= 0 && v < a->vocab; v++) {
             const REAL p = exp(dlogit_V[v] - ((const REAL *)a->lse_T)[t]);
-            const REAL d = (p - (v == label ? 1 : 0)) * (REAL)args->scale;
+            const REAL ratio =
+                a->softcap > 0 ? dlogit_V[v] / (REAL)a->softcap : 0;
+            const REAL slope = (REAL)args->scale * (1 - ratio * ratio);
+            const REAL d = (p - (v == label ? 1 : 0)) * slope;
 
             for (int64_t i = 0; i < a->in; i++) {
                 sum_I[i] += d * LOAD(w_VI[v * a->in + i]);

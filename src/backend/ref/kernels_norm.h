@@ -8,6 +8,7 @@ static void NAME(norm_row)(const cs_norm_args *a, int64_t t, const STORE *s_D)
 {
     const STORE *w_D = a->w_D;
     const STORE *b_D = a->kind == CS_NORM_LAYER ? a->b_D : NULL;
+    const REAL offset = (REAL)a->weight_offset;
     STORE *y_D = (STORE *)a->y_TD + t * a->dim;
     REAL mean = 0;
     REAL square = 0;
@@ -26,7 +27,8 @@ static void NAME(norm_row)(const cs_norm_args *a, int64_t t, const STORE *s_D)
 
     for (int64_t d = 0; d < a->dim; d++) {
         const REAL bias = b_D != NULL ? LOAD(b_D[d]) : 0;
-        y_D[d] = ROUND((LOAD(s_D[d]) - mean) * rstd * LOAD(w_D[d]) + bias);
+        const REAL weight = LOAD(w_D[d]) + offset;
+        y_D[d] = ROUND((LOAD(s_D[d]) - mean) * rstd * weight + bias);
     }
     if (a->mean_T != NULL) {
         ((REAL *)a->mean_T)[t] = mean;
@@ -55,13 +57,14 @@ static void NAME(norm)(const cs_norm_args *a)
     }
 }
 
-/* With n = (s - mean) rstd and g = dy w:
+/* With n = (s - mean) rstd and g = dy (w + offset):
  *   rms:   ds = rstd (g - n mean(g n))
  *   layer: ds = rstd (g - mean(g) - n mean(g n)) */
 static void NAME(norm_backward)(const cs_norm_backward_args *a)
 {
     const bool is_layer = a->kind == CS_NORM_LAYER;
     const STORE *w_D = a->w_D;
+    const REAL offset = (REAL)a->weight_offset;
     REAL *dw_D = a->dw_D;
     REAL *db_D = a->db_D;
 
@@ -76,7 +79,7 @@ static void NAME(norm_backward)(const cs_norm_backward_args *a)
         for (int64_t d = 0; d < a->dim; d++) {
             const REAL n = (LOAD(s_D[d]) - mean) * rstd;
             const REAL dy = LOAD(dy_D[d]);
-            const REAL g = dy * LOAD(w_D[d]);
+            const REAL g = dy * (LOAD(w_D[d]) + offset);
 
             sum_g += g;
             sum_gn += g * n;
@@ -96,7 +99,7 @@ static void NAME(norm_backward)(const cs_norm_backward_args *a)
 
         for (int64_t d = 0; d < a->dim; d++) {
             const REAL n = (LOAD(s_D[d]) - mean) * rstd;
-            const REAL g = LOAD(dy_D[d]) * LOAD(w_D[d]);
+            const REAL g = LOAD(dy_D[d]) * (LOAD(w_D[d]) + offset);
             const REAL old = a->accumulate ? LOAD(ds_D[d]) : 0;
 
             ds_D[d] = ROUND(old + rstd * (g - mean_g - n * mean_gn));

@@ -21,14 +21,24 @@ static void NAME(rotate_pair)(const cs_rope_args *a, int64_t t, int64_t pair,
     }
 }
 
+/* position x frequency of one pair of one row. */
+static double NAME(rope_angle)(const cs_rope_args *a, int64_t t, int64_t pair)
+{
+    const bool is_long = a->long_frequency != NULL && a->is_long_T[t] != 0;
+    const double *frequency =
+        is_long ? a->long_frequency : a->inverse_frequency;
+    const int64_t axis = a->axis != NULL ? a->axis[pair] : 0;
+
+    return (double)a->position_T[axis * a->rows + t] * frequency[pair];
+}
+
 static void NAME(rope)(const cs_rope_args *a)
 {
     const double sign = a->inverse ? -1.0 : 1.0;
 
     for (int64_t t = 0; t < a->rows; t++) {
         for (int64_t pair = 0; pair < a->rotary_dim / 2; pair++) {
-            const double angle =
-                (double)a->position_T[t] * a->inverse_frequency[pair];
+            const double angle = NAME(rope_angle)(a, t, pair);
             const REAL cosine = (REAL)(cos(angle) * a->scale);
             const REAL sine = (REAL)(sin(angle) * a->scale * sign);
 

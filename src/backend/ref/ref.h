@@ -58,6 +58,12 @@ cs_status csi_ref_pool(cs_backend *b, const cs_pool_args *a);
 cs_status csi_ref_pool_backward(cs_backend *b, const cs_pool_args *a);
 cs_status csi_ref_im2col(cs_backend *b, const cs_im2col_args *a);
 cs_status csi_ref_im2col_backward(cs_backend *b, const cs_im2col_args *a);
+cs_status csi_ref_mix(cs_backend *b, const cs_mix_args *a);
+cs_status csi_ref_mix_backward(cs_backend *b, const cs_mix_args *a);
+cs_status csi_ref_scale(cs_backend *b, const cs_scale_args *a);
+cs_status csi_ref_scale_backward(cs_backend *b, const cs_scale_args *a);
+cs_status csi_ref_route(cs_backend *b, const cs_route_args *a);
+cs_status csi_ref_route_backward(cs_backend *b, const cs_route_args *a);
 cs_status csi_ref_axpby(cs_backend *b, const cs_axpby_args *a);
 cs_status csi_ref_head_loss(cs_backend *b, const cs_head_loss_args *a);
 cs_status csi_ref_head_loss_backward(cs_backend *b,

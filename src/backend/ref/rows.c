@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Reference: gather, scatter-add and pooling of rows. */
+/* Reference: gather, scatter-add, pooling, mixing and scaling of rows. */
 #include "ref.h"
 
 #define KERNELS "kernels_rows.h"
@@ -31,4 +31,28 @@ cs_status csi_ref_pool_backward(cs_backend *b, const cs_pool_args *a)
 {
     (void)b;
     RUN_DTYPE("pool_backward", a->dtype, pool_backward, a);
+}
+
+cs_status csi_ref_mix(cs_backend *b, const cs_mix_args *a)
+{
+    (void)b;
+    RUN_DTYPE("mix", a->dtype, mix, a);
+}
+
+cs_status csi_ref_mix_backward(cs_backend *b, const cs_mix_args *a)
+{
+    (void)b;
+    RUN_DTYPE("mix_backward", a->dtype, mix_backward, a);
+}
+
+cs_status csi_ref_scale(cs_backend *b, const cs_scale_args *a)
+{
+    (void)b;
+    RUN_DTYPE("scale", a->dtype, scale, a);
+}
+
+cs_status csi_ref_scale_backward(cs_backend *b, const cs_scale_args *a)
+{
+    (void)b;
+    RUN_DTYPE("scale_backward", a->dtype, scale_backward, a);
 }

@@ -201,4 +201,129 @@ static inline double chain_difference(chain *c, int i, int64_t k)
     *x = centre;
     return (above - below) / (2.0 * h);
 }
+
+/* h^2 times a third derivative and epsilon / h are both below 1e-9 here. */
+#define CHAIN_TOLERANCE 1e-7
+
+typedef struct chain_numbers {
+    double of[MAX_LEAVES][MAX_ELEMENTS];
+} chain_numbers;
+
+static inline bool chain_check_leaf(chain *c, int i, const double *wanted)
+{
+    const chain_leaf *leaf = &c->leaf[i];
+    double largest = 1e-2; /* below it, absolute */
+    bool is_right = true;
+
+    for (int64_t k = 0; k < leaf->count; k++) {
+        largest = fmax(largest, fabs(wanted[k]));
+    }
+    for (int64_t k = 0; k < leaf->count; k++) {
+        if (!(fabs(leaf->grad[k] - wanted[k]) <= CHAIN_TOLERANCE * largest)) {
+            print_error("%s, trains %#x: gradient %lld of leaf %d: wanted "
+                        "%.12g, got %.12g\n",
+                        c->what->name, c->trains, (long long)k, i, wanted[k],
+                        leaf->grad[k]);
+            is_right = false;
+        }
+    }
+    return is_right;
+}
+
+/* Some leaves of some cases are not read (norms without bias or residual):
+ * their gradient is 0 and they must not make anything train. */
+static inline unsigned chain_used_leaves(chain *c)
+{
+    unsigned used = 0;
+
+    for (int i = 0; i < c->what->n_leaves; i++) {
+        for (int64_t k = 0; k < c->leaf[i].count && (used >> i & 1U) == 0;
+             k++) {
+            used |= chain_difference(c, i, k) != 0.0 ? 1U << i : 0U;
+        }
+    }
+    return used;
+}
+
+static inline void chain_add_differences(chain *c, chain_numbers *sum)
+{
+    for (int i = 0; i < c->what->n_leaves; i++) {
+        for (int64_t k = 0; k < c->leaf[i].count; k++) {
+            sum->of[i][k] += chain_difference(c, i, k);
+        }
+    }
+}
+
+/* Two microbatches, seeds 1 and 2, their gradients added. */
+static inline void chain_train_two(chain *c, unsigned trains)
+{
+    c->trains = trains;
+    for (int i = 0; i < c->what->n_leaves; i++) {
+        memset(c->leaf[i].grad, 0, sizeof c->leaf[i].grad);
+    }
+    chain_fill(c, 1);
+    chain_train(c);
+    chain_fill(c, 2);
+    chain_train(c);
+}
+
+/* The claim of a case, for every choice of which leaves train. */
+static inline void chain_gradient_is_right(void **state)
+{
+    static chain_numbers wanted;
+    chain c;
+    bool is_right = true;
+
+    chain_begin(&c, *state);
+    memset(&wanted, 0, sizeof wanted);
+    const unsigned used = chain_used_leaves(&c);
+    assert_int_not_equal(used, 0);
+    chain_fill(&c, 1);
+    chain_add_differences(&c, &wanted);
+    chain_fill(&c, 2);
+    chain_add_differences(&c, &wanted);
+    for (unsigned trains = 1; trains < 1U << c.what->n_leaves; trains++) {
+        if ((trains & ~used) != 0) {
+            continue;
+        }
+        chain_train_two(&c, trains);
+        for (int i = 0; i < c.what->n_leaves; i++) {
+            if ((trains >> i & 1U) != 0) {
+                is_right = chain_check_leaf(&c, i, wanted.of[i]) && is_right;
+            } else if (c.leaf[i].input != NULL) {
+                assert_null(c.leaf[i].input->grad);
+            }
+        }
+    }
+    assert_true(is_right);
+    chain_end(&c);
+}
+
+/* Leaves: an input, a weight. */
+#define INPUT(r, c)    \
+    {                  \
+        (r), (c), true \
+    }
+#define WEIGHT(r, c)    \
+    {                   \
+        (r), (c), false \
+    }
+
+/* One test per case of an array. */
+#define CHAIN_MAIN(cases)                                          \
+    int main(void)                                                 \
+    {                                                              \
+        enum {                                                     \
+            N = sizeof(cases) / sizeof(cases)[0]                   \
+        };                                                         \
+        struct CMUnitTest tests[N];                                \
+        for (int i = 0; i < N; i++) {                              \
+            tests[i] = (struct CMUnitTest){                        \
+                .name = (cases)[i].name,                           \
+                .test_func = chain_gradient_is_right,              \
+                .initial_state = (void *)(uintptr_t) & (cases)[i], \
+            };                                                     \
+        }                                                          \
+        return cmocka_run_group_tests(tests, NULL, NULL);          \
+    }
 #endif
