@@ -2,6 +2,8 @@
 /*
  * The transform is kissfft's; the rest is a page of loops. Filters are made
  * anew for each recording: that costs microseconds and keeps this stateless.
+ * A filter is zero but for a few neighbouring bins, and only those are kept:
+ * the bins left out would add zeros, so every sum has the same bits.
  */
 #include "mel.h"
 
@@ -19,10 +21,18 @@ static const double MAX_HZ = 8000.0;
 static const double MIN_POWER = 1e-10;
 static const double DYNAMIC_RANGE = 8.0; /* powers of ten kept */
 
+/* The bins that a triangle covers. */
+typedef struct mel_filter {
+    int32_t first_bin, n_bins;
+    int32_t first_weight; /* in mel_job.weights */
+} mel_filter;
+
 typedef struct mel_job {
     csi_mel_options options;
     int32_t n_bins;       /* n_fft / 2 + 1 */
-    double *filters;      /* owned: [n_mels][n_bins] */
+    mel_filter *filters;  /* owned: [n_mels] */
+    double *weights;      /* owned: [2 n_bins]: triangles overlap by half, so
+                             at most two cover a bin */
     double *window;       /* owned: [n_fft] */
     double *power;        /* owned: [n_bins] */
     float *frame;         /* owned: [n_fft] */
@@ -49,21 +59,28 @@ static void fill_filters(mel_job *job)
     const int32_t n_mels = job->options.n_mels;
     const double step = hz_to_mel(MAX_HZ) / (n_mels + 1);
     const double bin_hz = 0.5 * job->options.sampling_rate / (job->n_bins - 1);
+    int32_t n_weights = 0;
 
     for (int64_t m = 0; m < n_mels; m++) {
         const double low = mel_to_hz((double)m * step);
         const double mid = mel_to_hz((double)(m + 1) * step);
         const double high = mel_to_hz((double)(m + 2) * step);
         const double area = 2.0 / (high - low);
+        mel_filter filter = {.first_weight = n_weights};
 
-        for (int64_t b = 0; b < job->n_bins; b++) {
+        for (int32_t b = 0; b < job->n_bins; b++) {
             const double hz = (double)b * bin_hz;
             const double rise = (hz - low) / (mid - low);
             const double fall = (high - hz) / (high - mid);
+            const double height = fmin(rise, fall);
 
-            job->filters[m * job->n_bins + b] =
-                fmax(0.0, fmin(rise, fall)) * area;
+            if (height > 0.0) {
+                filter.first_bin = filter.n_bins == 0 ? b : filter.first_bin;
+                filter.n_bins++;
+                job->weights[n_weights++] = height * area;
+            }
         }
+        job->filters[m] = filter;
     }
 }
 
@@ -79,6 +96,7 @@ static void fill_window(mel_job *job)
 static void job_fini(mel_job *job)
 {
     csi_free(job->filters);
+    csi_free(job->weights);
     csi_free(job->window);
     csi_free(job->power);
     csi_free(job->frame);
@@ -95,15 +113,17 @@ static cs_status job_init(mel_job *job, const csi_mel_options *options)
     (void)kiss_fftr_alloc(options->n_fft, 0, NULL, &config_bytes);
     *job = (mel_job){.options = *options,
                      .n_bins = (int32_t)n_bins,
-                     .filters = csi_calloc((size_t)options->n_mels * n_bins,
-                                           sizeof(double)),
+                     .filters = csi_calloc((size_t)options->n_mels,
+                                           sizeof(mel_filter)),
+                     .weights = csi_calloc(2 * n_bins, sizeof(double)),
                      .window = csi_calloc(n_fft, sizeof(double)),
                      .power = csi_calloc(n_bins, sizeof(double)),
                      .frame = csi_calloc(n_fft, sizeof(float)),
                      .bins = csi_calloc(n_bins, sizeof(kiss_fft_cpx)),
                      .config = csi_malloc(config_bytes)};
-    if (job->filters == NULL || job->window == NULL || job->power == NULL ||
-        job->frame == NULL || job->bins == NULL || job->config == NULL) {
+    if (job->filters == NULL || job->weights == NULL || job->window == NULL ||
+        job->power == NULL || job->frame == NULL || job->bins == NULL ||
+        job->config == NULL) {
         job_fini(job);
         return CS_FAIL(CS_ERR_NOMEM, "no memory for a mel filter bank");
     }
@@ -142,11 +162,13 @@ static void fill_power(mel_job *job, const float *samples, int64_t n_samples,
 
 static float log_energy(const mel_job *job, int64_t mel)
 {
-    const double *const filter = job->filters + mel * job->n_bins;
+    const mel_filter *const filter = &job->filters[mel];
+    const double *const weight = job->weights + filter->first_weight;
+    const double *const power = job->power + filter->first_bin;
     double sum = 0.0;
 
-    for (int32_t b = 0; b < job->n_bins; b++) {
-        sum += filter[b] * job->power[b];
+    for (int32_t b = 0; b < filter->n_bins; b++) {
+        sum += weight[b] * power[b];
     }
     return (float)log10(fmax(sum, MIN_POWER));
 }
