@@ -20,6 +20,9 @@ static void read_all(const cs_safetensors *file)
 {
     for (int64_t i = 0; i < cs_safetensors_count(file); i++) {
         const cs_safetensor *tensor = cs_safetensors_at(file, i);
+        if (tensor->dtype == CS_DTYPE_COUNT) {
+            continue;
+        }
         void *copy = csi_malloc((size_t)tensor->n_bytes);
         if (copy == NULL || cs_safetensors_find(file, tensor->name) != tensor ||
             cs_safetensors_read(tensor, NULL, tensor->dtype, copy) != CS_OK ||

@@ -16,9 +16,11 @@ CS_BEGIN_DECLS
 
 /* Parameters of modules with a source folder are read from it, all others get
  * their initial values from the seed. Every held parameter of a source must be
- * there with its shape (FORMAT error listing the missing and reshaped ones by
- * name); unexpected tensors are counted and named on the log. Ranks: each
- * reads only what it holds; not collective. */
+ * there with its shape, in a float type (FORMAT error listing by name what is
+ * missing, reshaped or of another type); unexpected tensors are counted and
+ * named on the log. A tied parameter takes the values of its twin; if the file
+ * has it too, its bytes must be equal. Ranks: each reads only what it holds;
+ * not collective. */
 CS_API CS_NODISCARD cs_status cs_weights_load(cs_param_set *set, uint64_t seed);
 /* The same errors from the headers alone, for every part of the model. */
 CS_API CS_NODISCARD cs_status cs_weights_check(const cs_graph *graph);
@@ -31,11 +33,13 @@ typedef struct cs_export_extras {
     const char *const *preprocessor_json; /* [n_encoders] */
     const char *tokenizer_folder;         /* its tokenizer files are copied */
     const char *generation_config_json;
+    int64_t max_shard_bytes; /* of one file of weights; 0 = 5 GB */
 } cs_export_extras;
 
 /* Writes model/ from all ranks' parameters: first into `folder`.tmp, then
  * renamed over the old one. Frozen parameters are written with the very bytes
- * (and dtype) of their source; trainable ones as f32 from the master. Ranks:
+ * (and dtype) of their source; trainable ones as f32 from the master; all in
+ * the layout that their family's files have. Tied ones are not written. Ranks:
  * collective over `replica` (the ranks that together hold everything); call it
  * on the first replica only. Parameters travel to rank 0, one at a time. */
 CS_API CS_NODISCARD cs_status cs_model_export(const cs_param_set *set,

@@ -18,7 +18,8 @@ typedef struct cs_safetensors cs_safetensors;
 typedef struct cs_safetensor {
     const char *name;
     const char *path; /* of the file that holds it */
-    cs_dtype dtype;
+    cs_dtype dtype;   /* CS_DTYPE_COUNT: a type that only other programs read */
+    const char *dtype_name; /* "f32"; of a foreign type the file's word */
     cs_shape shape;
     const void *data; /* in the map; foreign files may leave it unaligned, so
                          read it through cs_safetensors_read() or memcpy */
@@ -29,7 +30,8 @@ typedef struct cs_safetensor {
 CS_API CS_NODISCARD cs_status cs_safetensors_open(const char *path,
                                                   cs_safetensors **out);
 /* model.safetensors in `folder`, or else the files that its
- * model.safetensors.index.json names. */
+ * model.safetensors.index.json names. UNSUPPORTED where there are only weights
+ * pickled by PyTorch. */
 CS_API CS_NODISCARD cs_status cs_safetensors_open_folder(const char *folder,
                                                          cs_safetensors **out);
 /* Accepts NULL; nulls the pointer. */
@@ -56,7 +58,8 @@ CS_API const char *cs_safetensors_metadata(const cs_safetensors *file,
 
 /* Copies the box `slice` (NULL = all) of a tensor into dst, which holds
  * exactly that box, row-major, as `dtype`. Converts between float types only;
- * a tensor of the same type is copied bit by bit. */
+ * a tensor of the same type is copied bit by bit. UNSUPPORTED for a tensor of
+ * a foreign type. */
 CS_API CS_NODISCARD cs_status cs_safetensors_read(const cs_safetensor *tensor,
                                                   const cs_slice *slice,
                                                   cs_dtype dtype, void *dst);

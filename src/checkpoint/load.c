@@ -50,10 +50,19 @@ static cs_status find_tensor(const csi_stored *s, const csi_stored_table *table,
     return CS_OK;
 }
 
+/* The parameter whose tensors an item reads: its own, or of one that is tied
+ * those of its twin. */
+static const cs_param *stored_spec(const cs_param_set *set, int32_t item)
+{
+    const cs_param *spec = set->items[item].spec;
+
+    return spec->tied_to >= 0 ? &set->graph->params[spec->tied_to] : spec;
+}
+
 static cs_status load_values(csi_stored *s, cs_param_set *set, int32_t item,
                              void *buffer)
 {
-    const cs_param *spec = set->items[item].spec;
+    const cs_param *spec = stored_spec(set, item);
     const csi_stored_tensor *t = NULL;
     csi_stored *where = NULL;
 
@@ -85,7 +94,7 @@ static cs_status load_moments(csi_stored *s, cs_param_set *set, int32_t item)
     if (p->m == NULL) {
         return CS_OK;
     }
-    CS_TRY(find_tensor(s, &s->manifest.optimizer, p->spec, &t));
+    CS_TRY(find_tensor(s, &s->manifest.optimizer, stored_spec(set, item), &t));
     CS_CHECK(t->n_slices > 0, CS_ERR_FORMAT,
              "%s: the optimizer state of %s has no slices", s->folder, t->name);
     CS_TRY(csi_format(name, sizeof name, "m/%s", t->name));
@@ -108,8 +117,10 @@ static cs_status load_tensors(csi_stored *s, cs_param_set *set)
     CS_CHECK(buffer != NULL, CS_ERR_NOMEM, "%s: %" PRId64 " values", s->folder,
              largest);
     for (int32_t k = 0; k < set->n; k++) {
-        CS_TRY_GOTO(done, load_values(s, set, k, buffer));
-        CS_TRY_GOTO(done, load_moments(s, set, k));
+        if (!set->items[k].is_alias) {
+            CS_TRY_GOTO(done, load_values(s, set, k, buffer));
+            CS_TRY_GOTO(done, load_moments(s, set, k));
+        }
     }
 done:
     csi_free(buffer);

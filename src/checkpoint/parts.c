@@ -35,17 +35,15 @@ int32_t csi_part_of(const cs_graph *graph, int32_t i)
     return 2 * p->module + (p->in_projector ? 1 : 0);
 }
 
-const cs_safetensor *csi_part_find(const cs_graph *graph, const csi_part *part,
-                                   const cs_safetensors *source, int32_t i)
+/* The name with another of the module's beginnings. */
+static const cs_safetensor *find_prefixed(const cs_safetensors *source,
+                                          const char *const *prefixes,
+                                          const char *name)
 {
-    const char *const name = graph->params[i].name;
-    const char *const *prefixes =
-        part->is_projector ? NULL : graph->modules[part->module].name_prefixes;
-    const cs_safetensor *found = cs_safetensors_find(source, name);
-    char other[512];
+    const cs_safetensor *found = NULL;
+    char other[CSI_TENSOR_NAME_BYTES];
 
-    for (int k = 1; prefixes != NULL && found == NULL && prefixes[k] != NULL;
-         k++) {
+    for (int k = 1; found == NULL && prefixes[k] != NULL; k++) {
         const int n = snprintf(other, sizeof other, "%s%s", prefixes[k],
                                name + strlen(prefixes[0]));
         if (n > 0 && (size_t)n < sizeof other) {
@@ -53,6 +51,24 @@ const cs_safetensor *csi_part_find(const cs_graph *graph, const csi_part *part,
         }
     }
     return found;
+}
+
+cs_status csi_part_find(const cs_graph *graph, const csi_part *part,
+                        const cs_safetensors *source, int32_t i, int32_t k,
+                        csi_file_tensor *out)
+{
+    const cs_module *m = &graph->modules[part->module];
+    const char *const *prefixes =
+        part->is_projector ? m->projector_prefixes : m->name_prefixes;
+
+    CS_TRY(cs_param_file_tensor(&graph->params[i], k, out->name,
+                                sizeof out->name, &out->shape));
+    out->found = source != NULL ? cs_safetensors_find(source, out->name) : NULL;
+    if (source != NULL && out->found == NULL && prefixes != NULL &&
+        strncmp(out->name, prefixes[0], strlen(prefixes[0])) == 0) {
+        out->found = find_prefixed(source, prefixes, out->name);
+    }
+    return CS_OK;
 }
 
 bool csi_part_is_empty(const cs_graph *graph, const csi_part *part)

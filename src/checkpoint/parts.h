@@ -26,10 +26,23 @@ csi_part csi_part_at(const cs_graph *graph, int32_t index);
 bool csi_part_has(const cs_graph *graph, const csi_part *part, int32_t i);
 /* The part of graph parameter i: an index for csi_part_at(). */
 int32_t csi_part_of(const cs_graph *graph, int32_t i);
-/* The source's tensor of graph parameter i, whichever of the module's name
- * prefixes the source has; NULL when it is missing. */
-const cs_safetensor *csi_part_find(const cs_graph *graph, const csi_part *part,
-                                   const cs_safetensors *source, int32_t i);
+enum {
+    CSI_TENSOR_NAME_BYTES = 512
+};
+
+/* The tensor of a file that holds (a piece of) a parameter. */
+typedef struct csi_file_tensor {
+    char name[CSI_TENSOR_NAME_BYTES]; /* as we write it */
+    cs_shape shape;                   /* as files hold it */
+    const cs_safetensor *found;       /* in the source; NULL = missing */
+} csi_file_tensor;
+
+/* Piece k (below cs_param_file_count()) of graph parameter i, in the source
+ * (NULL = none) under whichever of the module's name prefixes it has. */
+CS_NODISCARD cs_status csi_part_find(const cs_graph *graph,
+                                     const csi_part *part,
+                                     const cs_safetensors *source, int32_t i,
+                                     int32_t k, csi_file_tensor *out);
 bool csi_part_is_empty(const cs_graph *graph, const csi_part *part);
 /* "vision", "vision/projector": the folder below model/. [out,own] */
 CS_NODISCARD cs_status csi_part_folder(const cs_graph *graph,

@@ -21,8 +21,9 @@ bool csi_save_writes(const csi_save_job *job, int32_t i)
     const cs_graph *graph = job->set->graph;
     const csi_part part = csi_part_at(graph, csi_part_of(graph, i));
 
-    return graph->params[i].is_trainable ||
-           (part.source == NULL && job->frozen_step == 0);
+    return graph->params[i].tied_to < 0 &&
+           (graph->params[i].is_trainable ||
+            (part.source == NULL && job->frozen_step == 0));
 }
 
 cs_dtype csi_save_dtype(const csi_save_job *job, int32_t i)
@@ -249,7 +250,9 @@ cs_status csi_save_describe(const csi_save_job *job,
     memcpy(m.files, files, (size_t)n_files * sizeof *files);
     m.n_files = n_files;
     for (int32_t i = 0; i < graph->n_params; i++) {
-        CS_TRY_GOTO(undo, describe_tensor(job, &m, i));
+        if (graph->params[i].tied_to < 0) {
+            CS_TRY_GOTO(undo, describe_tensor(job, &m, i));
+        }
     }
     *out = m;
     return CS_OK;

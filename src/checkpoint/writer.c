@@ -52,8 +52,8 @@ static cs_status check_set(const cs_param_set *set)
     }
     for (int32_t i = 0; i < set->n; i++) {
         const cs_param_state *p = &set->items[i];
-        CS_CHECK(!p->spec->is_trainable || p->m != NULL, CS_ERR_ARG,
-                 "checkpoint: %s has no optimizer state to save",
+        CS_CHECK(!p->spec->is_trainable || p->is_alias || p->m != NULL,
+                 CS_ERR_ARG, "checkpoint: %s has no optimizer state to save",
                  p->spec->global_name);
     }
     return CS_OK;

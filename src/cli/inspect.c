@@ -223,13 +223,13 @@ static void add_tensor(const cli_options *o, const cs_safetensor *t,
 
     (void)cs_shape_print(&t->shape, shape);
     if (!o->is_json) {
-        csi_str_addf(all, "%-64s %-5s %s\n", t->name, cs_dtype_name(t->dtype),
+        csi_str_addf(all, "%-64s %-5s %s\n", t->name, t->dtype_name,
                      shape);
         return;
     }
     csi_str_add(all, is_first ? "[\n  {" : ",\n  {");
     cli_add_text(all, "name", t->name);
-    cli_add_text(all, "dtype", cs_dtype_name(t->dtype));
+    cli_add_text(all, "dtype", t->dtype_name);
     csi_str_add(all, ", \"shape\": [");
     for (int32_t i = 0; i < t->shape.n_dims; i++) {
         csi_str_addf(all, "%s%" PRId64, i > 0 ? ", " : "", t->shape.dim[i]);

@@ -12,6 +12,7 @@
  */
 #include "header.h"
 
+#include "base/checked.h"
 #include "base/str.h"
 
 #include <inttypes.h>
@@ -64,15 +65,50 @@ int64_t csi_safetensors_header_count(const json_t *header)
     return (int64_t)json_object_size(header) - has_metadata;
 }
 
-static cs_status read_dtype(const char *where, json_t *json, cs_dtype *out)
+/* Types of files that we can pass over but not read, with their bytes. */
+static const struct foreign_type {
+    const char *name;
+    int64_t n_bytes;
+} FOREIGN_TYPES[] = {
+    {"BOOL", 1},    {"I8", 1},      {"I16", 2},     {"U16", 2}, {"U32", 4},
+    {"F8_E4M3", 1}, {"F8_E5M2", 1}, {"F8_E8M0", 1}, {"C64", 8},
+};
+
+/* *foreign is NULL for a type of ours; else it is a literal, and *out is no
+ * type at all. */
+static cs_status read_dtype(const char *where, json_t *json, cs_dtype *out,
+                            const struct foreign_type **foreign)
 {
     const char *name = NULL;
 
     CS_TRY(csi_json_string(json, "dtype", where, &name));
-    CS_CHECK(cs_dtype_from_safetensors(name, out), CS_ERR_UNSUPPORTED,
-             "unsupported: %s has dtype '%s', wanted one of F32, F64, BF16, "
-             "F16, I32, I64, U64, U8",
-             where, name);
+    *foreign = NULL;
+    if (cs_dtype_from_safetensors(name, out)) {
+        return CS_OK;
+    }
+    *out = CS_DTYPE_COUNT;
+    for (size_t i = 0; i < sizeof FOREIGN_TYPES / sizeof FOREIGN_TYPES[0];
+         i++) {
+        if (strcmp(name, FOREIGN_TYPES[i].name) == 0) {
+            *foreign = &FOREIGN_TYPES[i];
+            return CS_OK;
+        }
+    }
+    return CS_FAIL(CS_ERR_UNSUPPORTED,
+                   "unsupported: %s has dtype '%.40s', wanted one of F32, F64, "
+                   "BF16, F16, I32, I64, U64, U8",
+                   where, name);
+}
+
+/* Bytes that shape and type want. */
+static cs_status count_bytes(const char *where, const cs_safetensor *tensor,
+                             const struct foreign_type *foreign, int64_t *out)
+{
+    if (foreign == NULL) {
+        return cs_shape_bytes(&tensor->shape, tensor->dtype, out);
+    }
+    CS_CHECK(csi_mul_i64(out, cs_shape_count(&tensor->shape), foreign->n_bytes),
+             CS_ERR_SHAPE, "%s: its bytes do not fit 63 bits", where);
     return CS_OK;
 }
 
@@ -130,6 +166,7 @@ static cs_status read_entry(const char *where, json_t *json,
                             cs_safetensor *out)
 {
     char text[CS_SHAPE_TEXT_BYTES];
+    const struct foreign_type *foreign = NULL;
     int64_t offsets[2] = {0, 0};
     int64_t wanted = 0;
 
@@ -138,16 +175,18 @@ static cs_status read_entry(const char *where, json_t *json,
     CS_CHECK(json_object_size(json) == 3, CS_ERR_FORMAT,
              "%s: has %zu members, wanted dtype, shape and data_offsets", where,
              json_object_size(json));
-    CS_TRY(read_dtype(where, json, &out->dtype));
+    CS_TRY(read_dtype(where, json, &out->dtype, &foreign));
     CS_TRY(read_shape(where, json, &out->shape));
     CS_TRY(read_offsets(where, json, data_bytes, offsets));
     out->n_bytes = offsets[1] - offsets[0];
     out->data = data + offsets[0];
-    CS_TRY(cs_shape_bytes(&out->shape, out->dtype, &wanted));
+    out->dtype_name =
+        foreign != NULL ? foreign->name : cs_dtype_name(out->dtype);
+    CS_TRY(count_bytes(where, out, foreign, &wanted));
     CS_CHECK(wanted == out->n_bytes, CS_ERR_FORMAT,
              "%s: %s of %s wants %" PRId64 " bytes, data_offsets give %" PRId64,
-             where, cs_shape_print(&out->shape, text),
-             cs_dtype_name(out->dtype), wanted, out->n_bytes);
+             where, cs_shape_print(&out->shape, text), out->dtype_name, wanted,
+             out->n_bytes);
     return CS_OK;
 }
 

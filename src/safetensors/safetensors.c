@@ -216,12 +216,12 @@ static cs_status open_parts(cs_safetensors *file, const char *folder,
     return CS_OK;
 }
 
-static bool ends_with(const char *text, const char *end)
+/* The last part of a path. */
+static const char *base_name(const char *path)
 {
-    const size_t n_text = strlen(text);
-    const size_t n_end = strlen(end);
+    const char *const slash = strrchr(path, '/');
 
-    return n_text >= n_end && strcmp(text + n_text - n_end, end) == 0;
+    return slash != NULL ? slash + 1 : path;
 }
 
 /* Each tensor is where the index says. Files may hold more than the index
@@ -237,7 +237,7 @@ static cs_status check_weight_map(const cs_safetensors *file,
         const cs_safetensor *const tensor = cs_safetensors_find(file, name);
         CS_CHECK(tensor != NULL, CS_ERR_FORMAT, "%s: tensor '%s' is not in %s",
                  index_path, name, json_string_value(value));
-        CS_CHECK(ends_with(tensor->path, json_string_value(value)),
+        CS_CHECK(strcmp(base_name(tensor->path), json_string_value(value)) == 0,
                  CS_ERR_FORMAT, "%s: tensor '%s': wanted in %s, is in %s",
                  index_path, name, json_string_value(value), tensor->path);
     }
@@ -267,6 +267,27 @@ undo:
     return st;
 }
 
+/* Says what is there instead, where that is weights of another kind. */
+static cs_status fail_without_weights(const char *folder)
+{
+    static const char *const PICKLED[] = {"pytorch_model.bin",
+                                          "pytorch_model.bin.index.json"};
+
+    for (size_t i = 0; i < sizeof PICKLED / sizeof PICKLED[0]; i++) {
+        char *path = NULL;
+        CS_TRY(csi_path_join(folder, PICKLED[i], &path));
+        const bool is_there = csi_file_exists(path);
+        csi_free(path);
+        CS_CHECK(!is_there, CS_ERR_UNSUPPORTED,
+                 "unsupported: %s: %s is pickled by PyTorch, wanted %s "
+                 "(transformers writes it: from_pretrained() this folder, "
+                 "then save_pretrained())",
+                 folder, PICKLED[i], SINGLE_FILE);
+    }
+    return CS_FAIL(CS_ERR_IO, "%s: wanted %s or %s in it, found neither",
+                   folder, SINGLE_FILE, INDEX_FILE);
+}
+
 cs_status cs_safetensors_open_folder(const char *folder, cs_safetensors **out)
 {
     char *single = NULL;
@@ -280,9 +301,9 @@ cs_status cs_safetensors_open_folder(const char *folder, cs_safetensors **out)
         CS_TRY_GOTO(done, open_single(single, folder, out));
         goto done;
     }
-    CS_CHECK_GOTO(done, csi_file_exists(index_path), CS_ERR_IO,
-                  "%s: wanted %s or %s in it, found neither", folder,
-                  SINGLE_FILE, INDEX_FILE);
+    if (!csi_file_exists(index_path)) {
+        CS_TRY_GOTO(done, fail_without_weights(folder));
+    }
     CS_TRY_GOTO(done, csi_json_load(index_path, MAX_INDEX_BYTES, &index));
     CS_TRY_GOTO(done, open_sharded(folder, index_path, index, out));
 done:
@@ -349,16 +370,23 @@ const char *cs_safetensors_metadata(const cs_safetensors *file, const char *key)
     return NULL;
 }
 
-/* The box in the file's type, then converted. */
+/* The box in the file's type, then converted. A whole tensor that lies as its
+ * type wants it is converted where it is. */
 static cs_status read_converted(const cs_safetensor *tensor,
                                 const cs_slice *whole, const cs_slice *slice,
                                 cs_dtype dtype, void *dst)
 {
     const int64_t count = cs_slice_count(slice);
     const int64_t each = (int64_t)cs_dtype_bytes(tensor->dtype);
-    void *const staged = csi_aligned((size_t)(count * each));
+    void *staged = NULL;
     cs_status st = CS_OK;
 
+    if (cs_slice_equal(whole, slice) &&
+        (uintptr_t)tensor->data % (uintptr_t)each == 0) {
+        return csi_dtype_convert(tensor->data, tensor->dtype, dst, dtype,
+                                 count);
+    }
+    staged = csi_aligned((size_t)(count * each));
     CS_CHECK(staged != NULL, CS_ERR_NOMEM,
              "%s: tensor '%s': out of memory for %" PRId64 " bytes",
              tensor->path, tensor->name, count * each);
@@ -383,6 +411,9 @@ cs_status cs_safetensors_read(const cs_safetensor *tensor,
              "%s: tensor '%s': wanted %s of shape %s", tensor->path,
              tensor->name, cs_slice_print(box, wanted),
              cs_shape_print(&tensor->shape, got));
+    CS_CHECK(tensor->dtype != CS_DTYPE_COUNT, CS_ERR_UNSUPPORTED,
+             "unsupported: %s: tensor '%s' has dtype '%s'", tensor->path,
+             tensor->name, tensor->dtype_name);
     if (dtype == tensor->dtype) {
         CS_TRY(csi_slice_copy(tensor->data, &whole, dst, box, box,
                               (int64_t)cs_dtype_bytes(dtype)));

@@ -202,6 +202,10 @@ cs_status csi_dtype_convert(const void *src, cs_dtype from, void *dst,
         for (int64_t i = 0; i < n; i++) {
             ((float *)dst)[i] = csi_bf16_to_f32(((const uint16_t *)src)[i]);
         }
+    } else if (from == CS_F16 && to == CS_F32) {
+        for (int64_t i = 0; i < n; i++) {
+            ((float *)dst)[i] = csi_f16_to_f32(((const uint16_t *)src)[i]);
+        }
     } else if (from == CS_F32 && to == CS_BF16) {
         for (int64_t i = 0; i < n; i++) {
             ((uint16_t *)dst)[i] = csi_f32_to_bf16(((const float *)src)[i]);

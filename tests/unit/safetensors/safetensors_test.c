@@ -182,8 +182,10 @@ static const struct hostile {
      "'data_offsets' is missing", CS_ERR_FORMAT},
     {"{\"a\":{\"dtype\":1,\"shape\":[1],\"data_offsets\":[0,4]}}", 4,
      "'dtype': wanted string, got integer", CS_ERR_FORMAT},
-    {"{\"a\":" TENSOR("F8_E4M3", "[4]", "[0,4]") "}", 4, "dtype 'F8_E4M3'",
+    {"{\"a\":" TENSOR("F4", "[4]", "[0,2]") "}", 2, "dtype 'F4'",
      CS_ERR_UNSUPPORTED},
+    {"{\"a\":" TENSOR("F8_E4M3", "[4]", "[0,3]") "}", 3,
+     "tensor 'a': [4] of F8_E4M3 wants 4 bytes", CS_ERR_FORMAT},
     {"{\"a\":" TENSOR("F32", "4", "[0,4]") "}", 4, "wanted array",
      CS_ERR_FORMAT},
     {"{\"a\":" TENSOR("F32", "[-1]", "[0,4]") "}", 4, "dim 0", CS_ERR_FORMAT},
@@ -478,6 +480,50 @@ static void reader_and_writer_survive_every_fault(void **state)
     cst_tmpdir_remove(&dir);
 }
 
+/* GPT-2's masks and quantised weights lie beside tensors that we want. */
+static void foreign_types_are_passed_over_and_named_when_read(void **state)
+{
+    (void)state;
+    cst_tmpdir dir;
+    cs_safetensors *file = NULL;
+    float value = 0;
+    static const char HEADER[] =
+        "{\"mask\":" TENSOR("BOOL", "[4]",
+                            "[0,4]") ",\"w\":" TENSOR("F32", "[1]",
+                                                      "[4,8]") "}";
+    uint8_t bytes[8 + sizeof HEADER - 1 + 8] = {sizeof HEADER - 1};
+
+    memcpy(bytes + 8, HEADER, sizeof HEADER - 1);
+    bytes[sizeof bytes - 1] = 0x40; /* 2.0F */
+    cst_tmpdir_make(&dir);
+    assert_ok(cs_safetensors_open(cst_write_bytes(&dir, "x.safetensors", bytes,
+                                                  sizeof bytes),
+                                  &file));
+    assert_ok(cs_safetensors_read(cs_safetensors_find(file, "w"), NULL, CS_F32,
+                                  &value));
+    assert_near((double)value, 2.0, 0.0);
+    assert_string_equal(cs_safetensors_find(file, "mask")->dtype_name, "BOOL");
+    assert_fails(cs_safetensors_read(cs_safetensors_find(file, "mask"), NULL,
+                                     CS_F32, &value),
+                 CS_ERR_UNSUPPORTED, "tensor 'mask' has dtype 'BOOL'");
+    cs_safetensors_close(&file);
+    cst_tmpdir_remove(&dir);
+}
+
+static void pickled_weights_say_what_to_do(void **state)
+{
+    (void)state;
+    cst_tmpdir dir;
+    cs_safetensors *file = NULL;
+
+    cst_tmpdir_make(&dir);
+    (void)cst_write_text(&dir, "pytorch_model.bin", "x");
+    assert_fails(cs_safetensors_open_folder(dir.path, &file),
+                 CS_ERR_UNSUPPORTED, "save_pretrained()");
+    assert_null(file);
+    cst_tmpdir_remove(&dir);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -491,6 +537,8 @@ int main(void)
         CST_TEST(a_folder_opens_its_single_file),
         CST_TEST(a_folder_opens_all_files_of_its_index),
         CST_TEST(an_index_that_lies_is_refused),
+        CST_TEST(foreign_types_are_passed_over_and_named_when_read),
+        CST_TEST(pickled_weights_say_what_to_do),
         CST_TEST(the_writer_refuses_what_does_not_fit),
         CST_TEST(reader_and_writer_survive_every_fault),
     };
