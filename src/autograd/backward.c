@@ -243,6 +243,7 @@ static const backward_fn BACKWARD[CSI_RECORD_COUNT] = {
     [CSI_RECORD_MIXED] = csi_backward_mixed,
     [CSI_RECORD_POOL] = csi_backward_pool,
     [CSI_RECORD_IM2COL] = csi_backward_im2col,
+    [CSI_RECORD_MOE] = csi_backward_moe,
     [CSI_RECORD_LOSS] = csi_backward_loss,
 };
 
@@ -274,23 +275,32 @@ cs_status cs_tape_backward_input(cs_tape *tape, cs_value *output)
     return CS_OK;
 }
 
+static cs_status linear_weight(cs_tape *tape, const csi_record *record)
+{
+    const cs_linear_weight_args args = {
+        .dtype = tape->dtype,
+        .rows = cs_tensor_rows(&record->x->t),
+        .in = cs_tensor_columns(&record->w.w),
+        .out = cs_tensor_rows(&record->w.w),
+        .dy_TO = record->u.linear.dy,
+        .x_TI = record->x->t.data,
+        .dw_OI = record->w.grad,
+    };
+
+    if (record->w.grad == NULL || record->u.linear.dy == NULL) {
+        return CS_OK;
+    }
+    return cs_op_linear_weight(tape->backend, &args);
+}
+
 cs_status cs_tape_backward_weight(cs_tape *tape)
 {
     for (csi_record *r = tape->last; r != NULL; r = r->previous) {
-        if (r->kind != CSI_RECORD_LINEAR || r->w.grad == NULL ||
-            r->u.linear.dy == NULL) {
-            continue;
+        if (r->kind == CSI_RECORD_LINEAR) {
+            CS_TRY(linear_weight(tape, r));
+        } else if (r->kind == CSI_RECORD_MOE) {
+            CS_TRY(csi_backward_moe_weight(tape, r));
         }
-        const cs_linear_weight_args args = {
-            .dtype = tape->dtype,
-            .rows = cs_tensor_rows(&r->x->t),
-            .in = cs_tensor_columns(&r->w.w),
-            .out = cs_tensor_rows(&r->w.w),
-            .dy_TO = r->u.linear.dy,
-            .x_TI = r->x->t.data,
-            .dw_OI = r->w.grad,
-        };
-        CS_TRY(cs_op_linear_weight(tape->backend, &args));
     }
     return CS_OK;
 }

@@ -21,6 +21,7 @@ typedef enum csi_record_kind {
     CSI_RECORD_MIXED, /* in place: y = x */
     CSI_RECORD_POOL,
     CSI_RECORD_IM2COL,
+    CSI_RECORD_MOE,
     CSI_RECORD_LOSS,
     CSI_RECORD_COUNT
 } csi_record_kind;
@@ -54,6 +55,7 @@ struct csi_record {
         const int32_t *index;
         double factor;
         cs_mix_args mix;
+        struct csi_moe *moe; /* in the book */
         cs_pool_args pool;
         cs_im2col_args im2col;
         struct {
@@ -96,6 +98,11 @@ CS_NODISCARD cs_status csi_backward_mixed(cs_tape *tape, csi_record *record);
 CS_NODISCARD cs_status csi_backward_pool(cs_tape *tape, csi_record *record);
 CS_NODISCARD cs_status csi_backward_im2col(cs_tape *tape, csi_record *record);
 CS_NODISCARD cs_status csi_backward_loss(cs_tape *tape, csi_record *record);
+
+/* Both halves of a mixture of experts (moe_backward.c). */
+CS_NODISCARD cs_status csi_backward_moe(cs_tape *tape, csi_record *record);
+CS_NODISCARD cs_status csi_backward_moe_weight(cs_tape *tape,
+                                               csi_record *record);
 
 /* A zeroed record at the end of the tape. */
 CS_NODISCARD cs_status csi_tape_record(cs_tape *tape, csi_record_kind kind,

@@ -32,7 +32,8 @@ typedef struct chain_case {
         int64_t rows, columns; /* rows 0 = a vector */
         bool is_input;
     } leaf[MAX_LEAVES];
-    /* Runs the ops; *out NULL when the chain ends in the tape's loss. */
+    /* Runs the ops; *out NULL when the chain ends in the tape's loss. What is
+     * added to loss_sum is part of the loss. */
     cs_status (*run)(chain *c, cs_value **out);
 } chain_case;
 
@@ -48,7 +49,7 @@ struct chain {
     csi_arena workspace;
     cs_tape *tape;
     unsigned trains;
-    double loss_sum; /* of chains that end in the tape's loss */
+    double loss_sum; /* what ops add to the loss themselves */
     chain_leaf leaf[MAX_LEAVES];
 };
 
@@ -143,15 +144,12 @@ static inline double chain_loss(chain *c)
 {
     const unsigned trains = c->trains;
     cs_value *out = NULL;
-    double loss = 0.0;
 
     c->trains = 0;
     assert_ok(chain_forward(c, true, &out));
     c->trains = trains;
-    if (out == NULL) {
-        return c->loss_sum;
-    }
-    for (int64_t i = 0; i < cs_tensor_count(&out->t); i++) {
+    double loss = c->loss_sum;
+    for (int64_t i = 0; out != NULL && i < cs_tensor_count(&out->t); i++) {
         loss += chain_probe(i) * cs_tensor_get(&out->t, i);
     }
     return loss;
