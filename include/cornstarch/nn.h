@@ -19,6 +19,10 @@ typedef struct cs_kv_cache {
     int64_t n_tokens; /* before this forward */
 } cs_kv_cache;
 
+/* Logits [rows, vocab] of rows from first_row on; valid during the call. */
+typedef cs_status (*cs_logits_fn)(void *context, int64_t first_row,
+                                  int64_t rows, const float *logits);
+
 /* What the layers of one module need to know about one microbatch. All
  * borrowed; must outlive the tape's use of them. */
 typedef struct cs_nn_batch {
@@ -59,6 +63,10 @@ typedef struct cs_nn_batch {
     cs_value *const *features;         /* per encoder; NULL = absent */
     const int32_t *const *merge_index; /* per encoder [rows]: feature or -1 */
     cs_tape_loss_args loss;
+    /* logits of all rows beside the loss, chunk by chunk; NULL = none. Not in
+     * training. */
+    cs_logits_fn on_logits;
+    void *logits_context;
     /* logits of some rows instead of the loss (generation) */
     const int32_t *logit_rows; /* [n_logit_rows] */
     int64_t n_logit_rows;      /* 0 = loss */

@@ -57,11 +57,20 @@ typedef struct cs_microbatch_data {
     float *const *input;
 } cs_microbatch_data;
 
+/* Logits [rows, vocab] of rows of the replica's microbatch, from first_row on;
+ * valid during the call. */
+typedef cs_status (*cs_step_logits_fn)(void *context, int32_t microbatch,
+                                       int64_t first_row, int64_t rows,
+                                       const float *logits);
+
 typedef struct cs_step_input {
     const cs_batch_plan *plan;
     const cs_microbatch_data *data; /* [n_microbatches] of this replica */
     bool is_training;
     bool trace;
+    /* without training: called on the scoring rank for all rows; NULL = not */
+    cs_step_logits_fn on_logits;
+    void *logits_context;
 } cs_step_input;
 
 /* Of this rank and this replica; valid on the scoring rank only (else 0). */

@@ -57,5 +57,8 @@ cs_status csi_head(const csi_layer_run *run, cs_value *x, cs_value **out)
     }
     CS_TRY(cs_tape_head_loss(run->nn->tape, normed.y, &w,
                              &run->nn->batch->loss));
+    if (run->nn->batch->on_logits != NULL) {
+        CS_TRY(csi_stream_logits(run, normed.y));
+    }
     return CS_OK;
 }

@@ -45,6 +45,9 @@ CS_NODISCARD cs_status csi_encoder_norm(const csi_layer_run *run, cs_value *x,
                                         cs_value **out);
 CS_NODISCARD cs_status csi_projector(const csi_layer_run *run, cs_value *x,
                                      cs_value **out);
+/* Hands the logits of y's rows to batch->on_logits; y is the head's input. */
+CS_NODISCARD cs_status csi_stream_logits(const csi_layer_run *run,
+                                         const cs_value *y);
 CS_NODISCARD cs_status csi_embed(const csi_layer_run *run, cs_value *x,
                                  cs_value **out);
 CS_NODISCARD cs_status csi_head(const csi_layer_run *run, cs_value *x,

@@ -105,6 +105,21 @@ static cs_status hand_on(cs_runtime *rt, const cs_action *a, csi_work *work)
     return CS_OK;
 }
 
+/* Whose logits they are, for the step's owner. */
+typedef struct logits_call {
+    const cs_step_input *input;
+    int32_t microbatch;
+} logits_call;
+
+static cs_status hand_logits(void *context, int64_t first_row, int64_t rows,
+                             const float *logits)
+{
+    const logits_call *call = context;
+
+    return call->input->on_logits(call->input->logits_context, call->microbatch,
+                                  first_row, rows, logits);
+}
+
 cs_status csi_action_forward(cs_runtime *rt, const cs_action *a)
 {
     const cs_shard_stage *stage = &rt->shard->stage[a->stage];
@@ -131,6 +146,12 @@ cs_status csi_action_forward(cs_runtime *rt, const cs_action *a)
                  "losses of %lld "
                  "tokens",
                  (long long)mb->n_tokens);
+    }
+    logits_call call = {rt->input, a->microbatch};
+    if (is_scoring(rt, stage) && !rt->input->is_training &&
+        rt->input->on_logits != NULL) {
+        work->batch.on_logits = hand_logits;
+        work->batch.logits_context = &call;
     }
     const cs_nn nn = {
         .tape = work->tape,
