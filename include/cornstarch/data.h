@@ -12,9 +12,25 @@
 
 CS_BEGIN_DECLS
 
-/* ---- tokenizer: a tokenizer.json with byte-level BPE ---- */
+/* ---- tokenizer: Hugging Face's tokenizer.json with a BPE model ----
+ * Byte-level BPE (GPT-2, Llama 3, Qwen) and BPE over letters with byte fallback
+ * (Llama 2, Mistral, Gemma, Phi-3, InternLM2); other models are UNSUPPORTED.
+ * Bytes that are no UTF-8 count as U+FFFD, one for each longest start of a
+ * sequence, as in Python's bytes.decode(errors="replace"). */
 
 typedef struct cs_tokenizer cs_tokenizer; /* immutable: share freely */
+
+/* A token and the bytes [begin, end) of the text that it stands for, as Hugging
+ * Face's offsets (whole letters; a prefix space stands for what follows it). */
+typedef struct cs_token {
+    int32_t id, begin, end;
+} cs_token;
+
+/* Ids that the post-processor of tokenizer.json puts around one text. */
+typedef struct cs_token_frame {
+    const int32_t *before, *after; /* borrowed from the tokenizer */
+    int32_t n_before, n_after;
+} cs_token_frame;
 
 CS_API CS_NODISCARD cs_status cs_tokenizer_load(const char *folder,
                                                 cs_tokenizer **out);
@@ -25,19 +41,28 @@ CS_API int32_t cs_tokenizer_special(const cs_tokenizer *tokenizer,
                                     const char *text);
 CS_API int32_t cs_tokenizer_bos(const cs_tokenizer *tokenizer); /* or -1 */
 CS_API int32_t cs_tokenizer_eos(const cs_tokenizer *tokenizer); /* or -1 */
-/* Appends nothing by itself. Writes up to capacity ids, *count = how many
- * there are. parse_special: special token texts become their ids. */
+CS_API cs_token_frame cs_tokenizer_frame(const cs_tokenizer *tokenizer);
+/* Appends nothing by itself (see cs_tokenizer_frame). Writes up to capacity
+ * ids, *count = how many there are. parse_special: texts of special tokens
+ * become their ids. */
 CS_API CS_NODISCARD cs_status
 cs_tokenizer_encode(const cs_tokenizer *tokenizer, const char *text,
                     size_t n_bytes, bool parse_special, int32_t *ids,
                     int64_t capacity, int64_t *count);
-/* [out,own] csi_free. Invalid UTF-8 is replaced by U+FFFD. */
+/* The same with offsets. */
+CS_API CS_NODISCARD cs_status
+cs_tokenizer_locate(const cs_tokenizer *tokenizer, const char *text,
+                    size_t n_bytes, bool parse_special, cs_token *tokens,
+                    int64_t capacity, int64_t *count);
+/* [out,own] csi_free. Invalid UTF-8 is replaced by U+FFFD; a text with NUL
+ * ends there. */
 CS_API CS_NODISCARD cs_status cs_tokenizer_decode(const cs_tokenizer *tokenizer,
                                                   const int32_t *ids,
                                                   int64_t count,
                                                   bool skip_special,
                                                   char **text);
-/* Copies tokenizer.json (and tokenizer_config.json) into `folder`. */
+/* Copies tokenizer.json (and tokenizer_config.json, chat_template.jinja) into
+ * `folder`. */
 CS_API CS_NODISCARD cs_status cs_tokenizer_save(const cs_tokenizer *tokenizer,
                                                 const char *folder);
 

@@ -111,7 +111,7 @@ cs_status csi_template_find(const char *name, const cs_tokenizer *tokenizer,
         names[i + 1] = TEMPLATES[i].name;
     }
     if (name == NULL || strcmp(name, "auto") == 0) {
-        CS_CHECK(!tokenizer->has_chat_template, CS_ERR_UNSUPPORTED,
+        CS_CHECK(tokenizer->chat_template == NULL, CS_ERR_UNSUPPORTED,
                  "data.template: unsupported: auto with the tokenizer's own "
                  "chat_template (Jinja); offered: plain, vicuna, chatml, "
                  "llama3");

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Byte-pair encoding of one piece: of all neighbouring pairs that the merge
+ * Byte-pair encoding of one piece: its letters (or bytes) are symbols; of all neighbouring pairs that the merge
  * table knows, the one of lowest rank (leftmost among equals) becomes one
  * symbol, until no pair is left. Pairs wait in a heap and symbols are a linked
  * list, so a piece of n bytes costs O(n log n), also when somebody feeds a
@@ -16,6 +16,7 @@
 typedef struct csi_bpe_symbol {
     int32_t id;         /* -1 = merged into its left neighbour */
     int32_t prev, next; /* -1 = end */
+    int32_t n_bytes;    /* of the piece */
 } symbol;
 
 typedef struct csi_bpe_pair {
@@ -27,6 +28,7 @@ void csi_bpe_scratch_fini(csi_bpe_scratch *scratch)
 {
     csi_free(scratch->symbols);
     csi_free(scratch->heap);
+    csi_str_fini(&scratch->letters);
     *scratch = (csi_bpe_scratch){.capacity = 0};
 }
 
@@ -36,9 +38,6 @@ static cs_status reserve(csi_bpe_scratch *scratch, size_t n_bytes)
     if (scratch->capacity >= n_bytes) {
         return CS_OK;
     }
-    CS_CHECK(n_bytes <= INT32_MAX / 4, CS_ERR_ARG,
-             "tokenizer: a text of %zu bytes is more than %d", n_bytes,
-             INT32_MAX / 4);
     symbol *const symbols =
         csi_realloc(scratch->symbols, n_bytes * sizeof *symbols);
 
@@ -128,6 +127,7 @@ static void merge_all(const cs_tokenizer *tokenizer, csi_bpe_scratch *scratch,
             continue;
         }
         symbols[left].id = best.merged_id;
+        symbols[left].n_bytes += symbols[right].n_bytes;
         symbols[left].next = symbols[right].next;
         symbols[right].id = -1;
         if (symbols[right].next >= 0) {
@@ -138,35 +138,145 @@ static void merge_all(const cs_tokenizer *tokenizer, csi_bpe_scratch *scratch,
     }
 }
 
-cs_status csi_bpe_encode(const cs_tokenizer *tokenizer,
-                         csi_bpe_scratch *scratch, const char *piece,
-                         size_t n_bytes, csi_id_sink *sink)
+/* Symbols of a piece in the making. */
+typedef struct builder {
+    const cs_tokenizer *tokenizer;
+    symbol *symbols;
+    int32_t n;
+    int32_t unknown_bytes; /* of unknown letters that wait; 0 = none */
+} builder;
+
+static void add_symbol(builder *b, int32_t id, int32_t n_bytes)
 {
-    const unsigned char *const bytes = (const unsigned char *)piece;
-    int64_t whole = 0;
+    b->symbols[b->n] = (symbol){.id = id,
+                                .prev = b->n - 1,
+                                .next = b->n + 1,
+                                .n_bytes = n_bytes};
+    b->n++;
+}
 
-    if (tokenizer->is_whole_first &&
-        csi_hash_map_get(tokenizer->vocab, piece, n_bytes, &whole)) {
-        csi_id_sink_add(sink, (int32_t)whole);
-        return CS_OK;
+static void flush_unknown(builder *b)
+{
+    if (b->unknown_bytes > 0) {
+        add_symbol(b, b->tokenizer->unknown, b->unknown_bytes);
+        b->unknown_bytes = 0;
     }
-    if (csi_hash_map_count(tokenizer->merges) == 0) {
-        for (size_t i = 0; i < n_bytes; i++) {
-            csi_id_sink_add(sink, tokenizer->byte_id[bytes[i]]);
+}
+
+/* A letter that is no token: its bytes, if all of them are tokens, else the
+ * unknown token, else nothing. Unknown letters that wait come behind such
+ * bytes, as in Hugging Face's model. */
+static void add_unknown(builder *b, const char *letter, int32_t n_bytes)
+{
+    const cs_tokenizer *const t = b->tokenizer;
+    const unsigned char *const bytes = (const unsigned char *)letter;
+    bool has_bytes = t->has_byte_fallback;
+
+    for (int32_t i = 0; i < n_bytes && has_bytes; i++) {
+        has_bytes = t->byte_id[bytes[i]] >= 0;
+    }
+    if (has_bytes) {
+        for (int32_t i = 0; i < n_bytes; i++) {
+            add_symbol(b, t->byte_id[bytes[i]], 1);
         }
+        return;
+    }
+    if (t->unknown >= 0) {
+        if (!t->fuses_unknown) {
+            flush_unknown(b);
+        }
+        b->unknown_bytes += n_bytes;
+    }
+}
+
+static void split_letters(builder *b, const csi_view *piece)
+{
+    int64_t id = 0;
+    int n = 0;
+
+    for (size_t at = 0; at < piece->n_bytes; at += (size_t)n) {
+        (void)csi_utf8_get(piece->bytes + at, &n);
+        if (csi_hash_map_get(b->tokenizer->vocab, piece->bytes + at, (size_t)n,
+                             &id)) {
+            flush_unknown(b);
+            add_symbol(b, (int32_t)id, n);
+        } else {
+            add_unknown(b, piece->bytes + at, n);
+        }
+    }
+    flush_unknown(b);
+}
+
+static void split_bytes(builder *b, const csi_view *piece)
+{
+    for (size_t i = 0; i < piece->n_bytes; i++) {
+        add_symbol(b, b->tokenizer->byte_id[(unsigned char)piece->bytes[i]], 1);
+    }
+}
+
+/* Whether the whole piece is a token, as the vocabulary writes it. */
+static cs_status find_whole(const cs_tokenizer *t, csi_bpe_scratch *scratch,
+                            const csi_view *piece, int64_t *id, bool *is_token)
+{
+    csi_str *const letters = &scratch->letters;
+
+    if (!t->is_byte_level) {
+        *is_token =
+            csi_hash_map_get(t->vocab, piece->bytes, piece->n_bytes, id);
         return CS_OK;
     }
-    CS_TRY(reserve(scratch, n_bytes));
-    const int32_t n = (int32_t)n_bytes;
-
-    for (int32_t i = 0; i < n; i++) {
-        scratch->symbols[i] = (symbol){.id = tokenizer->byte_id[bytes[i]],
-                                       .prev = i - 1,
-                                       .next = i + 1 < n ? i + 1 : -1};
+    csi_str_clear(letters);
+    for (size_t i = 0; i < piece->n_bytes; i++) {
+        csi_str_add(letters,
+                    t->alphabet.letter[(unsigned char)piece->bytes[i]]);
     }
-    merge_all(tokenizer, scratch, n);
+    CS_TRY(csi_str_check(letters));
+    *is_token =
+        csi_hash_map_get(t->vocab, csi_str_get(letters), letters->length, id);
+    return CS_OK;
+}
+
+/* Bytes [begin, begin + n) of the piece, as places in the text given. */
+static csi_span span_of(const csi_view *piece, size_t begin, size_t n)
+{
+    return (csi_span){.begin = csi_view_span(piece, begin).begin,
+                      .end = csi_view_span(piece, begin + n - 1).end};
+}
+
+cs_status csi_bpe_encode(const cs_tokenizer *tokenizer,
+                         csi_bpe_scratch *scratch, const csi_view *piece,
+                         csi_id_sink *sink)
+{
+    int64_t whole = 0;
+    bool is_token = false;
+    size_t at = 0;
+
+    if (tokenizer->is_whole_first) {
+        CS_TRY(find_whole(tokenizer, scratch, piece, &whole, &is_token));
+    }
+    if (is_token) {
+        csi_id_sink_add(sink, (int32_t)whole,
+                        span_of(piece, 0, piece->n_bytes));
+        return CS_OK;
+    }
+    CS_TRY(reserve(scratch, piece->n_bytes));
+    builder b = {.tokenizer = tokenizer, .symbols = scratch->symbols};
+
+    if (tokenizer->is_byte_level) {
+        split_bytes(&b, piece);
+    } else {
+        split_letters(&b, piece);
+    }
+    if (b.n == 0) {
+        return CS_OK;
+    }
+    b.symbols[b.n - 1].next = -1;
+    merge_all(tokenizer, scratch, b.n);
     for (int32_t i = 0; i >= 0; i = scratch->symbols[i].next) {
-        csi_id_sink_add(sink, scratch->symbols[i].id);
+        const size_t n = (size_t)scratch->symbols[i].n_bytes;
+
+        csi_id_sink_add(sink, scratch->symbols[i].id, span_of(piece, at, n));
+        at += n;
     }
     return CS_OK;
 }

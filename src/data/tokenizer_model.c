@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The "model" of tokenizer.json: vocabulary and merges of a byte-level BPE. In
- * the file, bytes are written as letters (GPT-2's alphabet): printable ones of
- * Latin-1 stand for themselves, the other 68 are U+0100 onwards. Tokens are
- * turned back into bytes here, so that nothing else knows the alphabet.
+ * The "model" of tokenizer.json: vocabulary and merges of a BPE. Tokens are
+ * known by the text that the file writes. A byte-level file writes bytes as
+ * letters (GPT-2's alphabet): printable ones of Latin-1 stand for themselves,
+ * the other 68 are U+0100 onwards; what such a token decodes to is turned back
+ * into bytes here.
  */
-#include "base/alloc.h"
 #include "base/json.h"
 
 #include "tokenizer.h"
@@ -23,67 +23,67 @@ static bool stands_for_itself(int byte)
            byte >= 174;
 }
 
-/* byte_of[code point] = byte, -1 = not in the alphabet. */
-typedef struct alphabet {
-    int16_t byte_of[512];
-} alphabet;
-
-static void make_alphabet(alphabet *a)
+static void make_alphabet(csi_alphabet *a)
 {
     int next = 256;
 
-    for (size_t i = 0; i < 512; i++) {
-        a->byte_of[i] = -1;
-    }
+    memset(a->byte_of, 0xff, sizeof a->byte_of); /* -1 */
     for (int byte = 0; byte < 256; byte++) {
-        a->byte_of[stands_for_itself(byte) ? byte : next++] = (int16_t)byte;
+        const int code = stands_for_itself(byte) ? byte : next++;
+        char *const letter = a->letter[byte];
+
+        a->byte_of[code] = (int16_t)byte;
+        letter[0] = (char)(code < 0x80 ? code : 0xc0 | code >> 6);
+        letter[1] = (char)(code < 0x80 ? 0 : 0x80 | (code & 0x3f));
+        letter[2] = '\0';
     }
 }
 
-/* Letters to bytes. A text with other letters (an added token inside the
- * vocabulary) is taken as it is. bytes holds strlen(text). */
-static int32_t to_bytes(const alphabet *a, const char *text, size_t n_text,
-                        char *bytes)
+/* Letters to bytes. A text with other letters is taken as it is. bytes holds
+ * n_text. */
+static size_t to_bytes(const csi_alphabet *a, const char *text, size_t n_text,
+                       char *bytes)
 {
-    const unsigned char *const p = (const unsigned char *)text;
-    int32_t n = 0;
+    size_t n = 0;
+    int n_letter = 0;
 
-    for (size_t i = 0; i < n_text; n++) {
-        unsigned code = p[i];
-        size_t n_letter = 1;
+    for (size_t i = 0; i < n_text; i += (size_t)n_letter) {
+        const uint32_t code = csi_utf8_get(text + i, &n_letter);
 
-        if (code >= 0xc2 && code <= 0xc7) { /* U+0080 .. U+01FF */
-            code = (code & 0x1fU) << 6 | (p[i + 1] & 0x3fU);
-            n_letter = 2;
-        }
-        if (code >= 512 || (n_letter == 1 && code >= 0x80) ||
-            a->byte_of[code] < 0) {
+        if (code >= 512 || a->byte_of[code] < 0) {
             memcpy(bytes, text, n_text);
-            return (int32_t)n_text;
+            return n_text;
         }
-        bytes[n] = (char)a->byte_of[code];
-        i += n_letter;
+        bytes[n++] = (char)a->byte_of[code];
     }
     return n;
 }
 
 cs_status csi_tokenizer_place(cs_tokenizer *t, const char *where, int32_t id,
-                              const char *bytes, int32_t n_bytes)
+                              const char *text, size_t n_bytes)
 {
     csi_token *const token = &t->tokens[id];
 
     CS_CHECK(n_bytes > 0, CS_ERR_FORMAT, "%s: token %" PRId32 " is empty",
              where, id);
-    CS_CHECK(token->bytes == NULL ||
-                 (token->n_bytes == n_bytes &&
-                  memcmp(token->bytes, bytes, (size_t)n_bytes) == 0),
-             CS_ERR_FORMAT, "%s: two tokens have id %" PRId32, where, id);
-    char *const kept = csi_arena_alloc(&t->arena, (size_t)n_bytes);
+    CS_CHECK(n_bytes <= CSI_MAX_TEXT_BYTES, CS_ERR_FORMAT,
+             "%s: token %" PRId32 " has %zu bytes, at most %d fit", where, id,
+             n_bytes, CSI_MAX_TEXT_BYTES);
+    char *const bytes = csi_arena_alloc(&t->arena, n_bytes);
 
-    CS_CHECK(kept != NULL, CS_ERR_NOMEM, "%s: no memory for tokens", where);
-    memcpy(kept, bytes, (size_t)n_bytes);
-    token->bytes = kept;
-    token->n_bytes = n_bytes;
+    CS_CHECK(bytes != NULL, CS_ERR_NOMEM, "%s: no memory for tokens", where);
+    size_t n = n_bytes;
+
+    if (t->is_byte_level) {
+        n = to_bytes(&t->alphabet, text, n_bytes, bytes);
+    } else {
+        memcpy(bytes, text, n_bytes);
+    }
+    CS_CHECK(token->bytes == NULL || ((size_t)token->n_bytes == n &&
+                                      memcmp(token->bytes, bytes, n) == 0),
+             CS_ERR_FORMAT, "%s: two tokens have id %" PRId32, where, id);
+    token->bytes = bytes;
+    token->n_bytes = (int32_t)n;
     return CS_OK;
 }
 
@@ -92,20 +92,17 @@ cs_status csi_tokenizer_place(cs_tokenizer *t, const char *where, int32_t id,
 static cs_status find_size(json_t *vocab, const json_t *added,
                            const char *where, int32_t *size)
 {
-    const char *key = NULL;
-    const json_t *value = NULL;
     int64_t most = -1;
 
     for (void *it = json_object_iter(vocab); it != NULL;
          it = json_object_iter_next(vocab, it)) {
-        key = json_object_iter_key(it);
-        value = json_object_iter_value(it);
+        const json_t *const value = json_object_iter_value(it);
         const int64_t id = json_integer_value(value);
 
         CS_CHECK(json_is_integer(value) && id >= 0 && id <= CSI_MAX_TOKEN_ID,
                  CS_ERR_FORMAT,
                  "%s: token '%.40s': wanted an id from 0 to %d, got %" PRId64,
-                 where, key, CSI_MAX_TOKEN_ID, id);
+                 where, json_object_iter_key(it), CSI_MAX_TOKEN_ID, id);
         most = id > most ? id : most;
     }
     for (size_t i = 0; i < json_array_size(added); i++) {
@@ -119,130 +116,115 @@ static cs_status find_size(json_t *vocab, const json_t *added,
     return CS_OK;
 }
 
-static cs_status read_token(cs_tokenizer *t, const alphabet *letters,
-                            const char *where, const char *text, int32_t id)
+/* byte_id: of each byte's letter, or of <0x00> ... <0xFF>. */
+static cs_status find_bytes(cs_tokenizer *t, const char *where)
 {
-    cs_status st = CS_OK;
-    const size_t n_text = strlen(text);
-    char *const bytes = csi_malloc(n_text + 1);
+    for (int byte = 0; byte < 256; byte++) {
+        char name[8];
+        const char *key = t->alphabet.letter[byte];
+        int64_t id = -1;
 
-    CS_CHECK(bytes != NULL, CS_ERR_NOMEM, "%s: no memory for a token", where);
-    const int32_t n_bytes = to_bytes(letters, text, n_text, bytes);
-
-    CS_TRY_GOTO(done, csi_tokenizer_place(t, where, id, bytes, n_bytes));
-    CS_TRY_GOTO(done, csi_hash_map_put(t->vocab, bytes, (size_t)n_bytes, id));
-    if (n_bytes == 1) {
-        t->byte_id[(unsigned char)bytes[0]] = id;
+        if (!t->is_byte_level) {
+            CS_TRY(csi_format(name, sizeof name, "<0x%02X>", (unsigned)byte));
+            key = name;
+        }
+        (void)csi_hash_map_get(t->vocab, key, strlen(key), &id);
+        CS_CHECK(id >= 0 || !t->is_byte_level, CS_ERR_FORMAT,
+                 "%s: the vocabulary has no token for byte 0x%02x: wanted all "
+                 "256 of byte-level BPE",
+                 where, (unsigned)byte);
+        t->byte_id[byte] = (int32_t)id;
     }
-done:
-    csi_free(bytes);
-    return st;
+    return CS_OK;
 }
 
 static cs_status read_vocab(cs_tokenizer *t, json_t *vocab, const char *where)
 {
-    alphabet letters;
-
-    make_alphabet(&letters);
-    for (int byte = 0; byte < 256; byte++) {
-        t->byte_id[byte] = -1;
-    }
     for (void *it = json_object_iter(vocab); it != NULL;
          it = json_object_iter_next(vocab, it)) {
-        CS_TRY(read_token(t, &letters, where, json_object_iter_key(it),
-                          (int32_t)
-                              json_integer_value(json_object_iter_value(it))));
+        const char *const text = json_object_iter_key(it);
+        const size_t n = strlen(text);
+        const int32_t id =
+            (int32_t)json_integer_value(json_object_iter_value(it));
+
+        CS_CHECK(t->tokens[id].bytes == NULL, CS_ERR_FORMAT,
+                 "%s: two tokens have id %" PRId32, where, id);
+        CS_TRY(csi_tokenizer_place(t, where, id, text, n));
+        CS_TRY(csi_hash_map_put(t->vocab, text, n, id));
     }
-    for (int byte = 0; byte < 256; byte++) {
-        CS_CHECK(t->byte_id[byte] >= 0, CS_ERR_FORMAT,
-                 "%s: the vocabulary has no token for byte 0x%02x: wanted all "
-                 "256 of byte-level BPE",
-                 where, (unsigned)byte);
-    }
-    return CS_OK;
+    return find_bytes(t, where);
 }
 
-/* "a b" or ["a", "b"]. *left points into the merge or, split, into scratch. */
+/* "a b" or ["a", "b"]; the two, one after another, into `both`. */
 static cs_status split_merge(const json_t *merge, const char *where,
-                             const char **left, size_t *n_left,
-                             const char **right)
+                             csi_str *both, size_t *n_left)
 {
-    if (json_is_array(merge) && json_array_size(merge) == 2 &&
+    csi_str_clear(both);
+    if (json_array_size(merge) == 2 &&
         json_is_string(json_array_get(merge, 0)) &&
         json_is_string(json_array_get(merge, 1))) {
-        *left = json_string_value(json_array_get(merge, 0));
-        *n_left = strlen(*left);
-        *right = json_string_value(json_array_get(merge, 1));
-        return CS_OK;
+        csi_str_add(both, json_string_value(json_array_get(merge, 0)));
+        *n_left = both->length;
+        csi_str_add(both, json_string_value(json_array_get(merge, 1)));
+        return csi_str_check(both);
     }
     const char *const text = json_string_value(merge);
     const char *const space = text != NULL ? strchr(text, ' ') : NULL;
 
-    CS_CHECK(space != NULL, CS_ERR_FORMAT,
+    CS_CHECK(space != NULL && strchr(space + 1, ' ') == NULL, CS_ERR_FORMAT,
              "%s: a merge is neither \"a b\" nor [\"a\", \"b\"]", where);
-    *left = text;
     *n_left = (size_t)(space - text);
-    *right = space + 1;
-    return CS_OK;
+    csi_str_add_bytes(both, text, *n_left);
+    csi_str_add(both, space + 1);
+    return csi_str_check(both);
 }
 
 /* Ids of left, right and both together. */
-static cs_status find_merge(const cs_tokenizer *t, const alphabet *letters,
-                            const json_t *merge, const char *where,
-                            int32_t ids[3])
+static cs_status find_merge(const cs_tokenizer *t, const json_t *merge,
+                            const char *where, csi_str *both, int32_t ids[3])
 {
-    cs_status st = CS_OK;
-    const char *left = NULL;
-    const char *right = NULL;
+    static const char *const NAMES[] = {"left side", "right side", "result"};
     size_t n_left = 0;
 
-    CS_TRY(split_merge(merge, where, &left, &n_left, &right));
-    const size_t n_right = strlen(right);
-    char *const bytes = csi_malloc(n_left + n_right + 1);
-
-    CS_CHECK(bytes != NULL, CS_ERR_NOMEM, "%s: no memory for a merge", where);
-    const int32_t n_a = to_bytes(letters, left, n_left, bytes);
-    const int32_t n_b = to_bytes(letters, right, n_right, bytes + n_a);
-    const char *const part[3] = {bytes, bytes + n_a, bytes};
-    const int32_t n_part[3] = {n_a, n_b, n_a + n_b};
+    CS_TRY(split_merge(merge, where, both, &n_left));
+    const char *const text = csi_str_get(both);
+    const size_t begin[3] = {0, n_left, 0};
+    const size_t end[3] = {n_left, both->length, both->length};
 
     for (int i = 0; i < 3; i++) {
         int64_t id = 0;
 
-        CS_CHECK_GOTO(done,
-                      csi_hash_map_get(t->vocab, part[i], (size_t)n_part[i],
-                                       &id),
-                      CS_ERR_FORMAT,
-                      "%s: merge '%.*s %.40s': its %s is not in the vocabulary",
-                      where, (int)(n_left < 40 ? n_left : 40), left, right,
-                      i == 0   ? "left side"
-                      : i == 1 ? "right side"
-                               : "result");
+        CS_CHECK(csi_hash_map_get(t->vocab, text + begin[i], end[i] - begin[i],
+                                  &id),
+                 CS_ERR_FORMAT,
+                 "%s: merge '%.*s %.40s': its %s is not in the vocabulary",
+                 where, (int)(n_left < 40 ? n_left : 40), text, text + n_left,
+                 NAMES[i]);
         ids[i] = (int32_t)id;
     }
-done:
-    csi_free(bytes);
-    return st;
+    return CS_OK;
 }
 
 static cs_status read_merges(cs_tokenizer *t, const json_t *merges,
                              const char *where)
 {
-    alphabet letters;
     const size_t n = json_array_size(merges);
+    cs_status st = CS_OK;
+    csi_str both = {0};
 
-    make_alphabet(&letters);
     CS_CHECK(n <= MAX_MERGES, CS_ERR_FORMAT, "%s: %zu merges, at most %d fit",
              where, n, MAX_MERGES);
     for (size_t rank = 0; rank < n; rank++) {
         int32_t ids[3] = {0};
 
-        CS_TRY(find_merge(t, &letters, json_array_get(merges, rank), where,
-                          ids));
-        CS_TRY(csi_hash_map_put(t->merges, ids, 2 * sizeof ids[0],
-                                (int64_t)rank << 32 | ids[2]));
+        CS_TRY_GOTO(done, find_merge(t, json_array_get(merges, rank), where,
+                                     &both, ids));
+        CS_TRY_GOTO(done, csi_hash_map_put(t->merges, ids, 2 * sizeof ids[0],
+                                           (int64_t)rank << 32 | ids[2]));
     }
-    return CS_OK;
+done:
+    csi_str_fini(&both);
+    return st;
 }
 
 cs_status csi_tokenizer_refuse_flag(const json_t *object, const char *key,
@@ -277,7 +259,30 @@ static cs_status check_options(const json_t *model, const char *where)
     CS_TRY(csi_json_opt_f64(model, "dropout", where, &dropout));
     CS_CHECK(dropout <= 0.0, CS_ERR_UNSUPPORTED, "%s: unsupported: dropout %g",
              where, dropout);
-    return csi_tokenizer_refuse_flag(model, "byte_fallback", where);
+    return CS_OK;
+}
+
+/* What becomes of letters that are no token. A byte-level vocabulary knows
+ * every byte, so there are none. */
+static cs_status read_unknown(cs_tokenizer *t, const json_t *model,
+                              const char *where)
+{
+    const char *unknown = "";
+    int64_t id = -1;
+
+    CS_TRY(csi_json_opt_string(model, "unk_token", where, &unknown));
+    CS_TRY(csi_json_opt_bool(model, "fuse_unk", where, &t->fuses_unknown));
+    CS_TRY(csi_json_opt_bool(model, "byte_fallback", where,
+                             &t->has_byte_fallback));
+    if (t->is_byte_level) {
+        return CS_OK;
+    }
+    CS_CHECK(unknown[0] == '\0' ||
+                 csi_hash_map_get(t->vocab, unknown, strlen(unknown), &id),
+             CS_ERR_FORMAT, "%s: unk_token '%.40s' is not in the vocabulary",
+             where, unknown);
+    t->unknown = (int32_t)id;
+    return CS_OK;
 }
 
 static cs_status make_tables(cs_tokenizer *t, const char *where)
@@ -297,6 +302,7 @@ cs_status csi_tokenizer_read_model(cs_tokenizer *t, const json_t *root,
     json_t *vocab = NULL;
     json_t *merges = NULL;
 
+    make_alphabet(&t->alphabet);
     CS_TRY(csi_json_object(root, "model", where, &model));
     CS_TRY(check_options(model, where));
     CS_TRY(csi_json_opt_bool(model, "ignore_merges", where,
@@ -307,5 +313,6 @@ cs_status csi_tokenizer_read_model(cs_tokenizer *t, const json_t *root,
                      &t->size));
     CS_TRY(make_tables(t, where));
     CS_TRY(read_vocab(t, vocab, where));
+    CS_TRY(read_unknown(t, model, where));
     return read_merges(t, merges, where);
 }

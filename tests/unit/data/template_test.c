@@ -180,7 +180,7 @@ static void templates_that_do_not_fit_are_refused(void **state)
                  "did you mean 'chatml'?");
     assert_fails(csi_template_find("my.jinja", t, &chat), CS_ERR_UNSUPPORTED,
                  "offered: plain, vicuna, chatml, llama3");
-    t->has_chat_template = true;
+    t->chat_template = csi_strdup("x");
     assert_fails(csi_template_find("auto", t, &chat), CS_ERR_UNSUPPORTED,
                  "offered: plain, vicuna, chatml, llama3");
     cs_tokenizer_destroy(&t);
