@@ -44,6 +44,7 @@ typedef enum part {
 typedef struct preparation {
     const char *folder;  /* borrowed: of the stamps */
     const char *out_dir; /* borrowed */
+    int32_t n_languages; /* at most, of a training stamp */
     stamp_list list;
     csi_str captions[PART_COUNT];
     csi_str listens[PART_COUNT];
@@ -162,6 +163,28 @@ static cs_status add_listen(preparation *p, const stamp *s,
     return CS_OK;
 }
 
+static uint64_t draw_of(const stamp *s, size_t language)
+{
+    char text[64];
+
+    (void)snprintf(text, sizeof text, "%s %016" PRIx64,
+                   STAMPS_LANGUAGE[language], csi_hash64(s->base));
+    return csi_hash64(text);
+}
+
+/* Whether a training stamp is heard in this language: those with the lowest
+ * draws are, so that all languages come about equally often. */
+static bool is_chosen(const preparation *p, const stamp *s, size_t language)
+{
+    const uint64_t draw = draw_of(s, language);
+    int32_t n_before = 0;
+
+    for (size_t l = 0; l < STAMPS_LANGUAGES; l++) {
+        n_before += s->heard[l] == GOOD && draw_of(s, l) < draw;
+    }
+    return part_of(s) == PART_HELDOUT || n_before < p->n_languages;
+}
+
 static cs_status add_languages(preparation *p, const stamp *s)
 {
     csi_str scratch[3] = {0};
@@ -171,7 +194,7 @@ static cs_status add_languages(preparation *p, const stamp *s)
         for (size_t i = 0; i < 3; i++) {
             csi_str_clear(&scratch[i]);
         }
-        if (s->heard[l] == GOOD) {
+        if (s->heard[l] == GOOD && is_chosen(p, s, l)) {
             st = add_listen(p, s, STAMPS_LANGUAGE[l], scratch);
         }
         p->n_broken += s->heard[l] == BROKEN;
@@ -268,23 +291,28 @@ static void report(const preparation *p)
 }
 
 static const char USAGE[] =
-    "Usage: prepare_stamps [-o DIR] [-s DIR]\n"
+    "Usage: prepare_stamps [-o DIR] [-s DIR] [-n N]\n"
     "Makes LLaVA-style files from the stamps of Tux Paint.\n\n"
     "  -o DIR  where files go (data/stamps)\n"
     "  -s DIR  the stamps (/usr/share/tuxpaint/stamps)\n"
+    "  -n N    languages in which a training stamp is heard, 1 to 6 (6)\n"
     "  -h      this help\n";
 
 int main(int argc, char **argv)
 {
     preparation p = {.folder = "/usr/share/tuxpaint/stamps",
-                     .out_dir = "data/stamps"};
+                     .out_dir = "data/stamps",
+                     .n_languages = STAMPS_LANGUAGES};
     int option = 0;
 
-    while ((option = getopt(argc, argv, "o:s:h")) != -1) {
+    while ((option = getopt(argc, argv, "o:s:n:h")) != -1) {
         if (option == 'o') {
             p.out_dir = optarg;
         } else if (option == 's') {
             p.folder = optarg;
+        } else if (option == 'n' && strlen(optarg) == 1 && optarg[0] >= '1' &&
+                   optarg[0] <= '0' + STAMPS_LANGUAGES) {
+            p.n_languages = optarg[0] - '0';
         } else {
             (void)fputs(USAGE, option == 'h' ? stdout : stderr);
             return option == 'h' ? 0 : 2;

@@ -21,4 +21,8 @@ head -c 100 "$golden/stereo.ogg" >stamps/a/b/dog_desc_fr.ogg
 "$prepare" -s stamps -o two >/dev/null
 diff -r one two
 cat one/*.json
+echo "one language each"
+"$prepare" -s stamps -o three -n 1 >/dev/null
+cat three/listen-*.json
+"$prepare" -s stamps -o four -n 7 2>&1 || echo "exit $?"
 "$prepare" -s nowhere || echo "exit $?"
