@@ -68,19 +68,49 @@ CS_API CS_NODISCARD cs_status cs_tokenizer_save(const cs_tokenizer *tokenizer,
 
 /* ---- processors: file bytes -> encoder input rows ---- */
 
+/* How a picture's size becomes that of the encoder's input. Longest and area
+ * give each picture a grid of its own. */
+typedef enum cs_resize {
+    CS_RESIZE_EXACT,    /* both sides to `edge`, whatever the shape was */
+    CS_RESIZE_SHORTEST, /* the shorter side to `edge`, the shape kept */
+    CS_RESIZE_LONGEST,  /* smaller until no side exceeds `edge`, then sides up
+                           to whole patches (Pixtral) */
+    CS_RESIZE_AREA      /* whole squares of merge x merge patches, between
+                           min_pixels and max_pixels (Qwen2-VL) */
+} cs_resize;
+
+/* Pillow's numbers for its filters. */
+typedef enum cs_resample {
+    CS_RESAMPLE_NEAREST,
+    CS_RESAMPLE_LANCZOS,
+    CS_RESAMPLE_BILINEAR,
+    CS_RESAMPLE_BICUBIC
+} cs_resample;
+
 /* Numbers of one encoder's processor, from the graph's module, then the
  * source folder's preprocessor_config.json, then the recipe. */
 typedef struct cs_processor {
     cs_modality modality;
-    int32_t pool;
-    /* vision: resize to image_size^2 (bicubic, antialiased, as PIL), rescale
-     * 1/255, normalise, cut into patches [n, channels * patch * patch] in
-     * (channel, row, column) order; transparent pixels are put on white */
-    int32_t image_size, patch_size;
-    double mean[3], std[3];
-    /* audio: mono, resampled, log-mel as Whisper's feature extractor with no
-     * padding to 30 s: rows [frames, n_mels]; frames even (conv stride 2) */
-    int32_t sampling_rate, n_mels, n_fft, hop;
+    /* from an item's input rows to its features, as in cs_module */
+    int32_t class_rows, feature_skip, pool, stack;
+    /* vision: transparent pixels on white, resize (antialiased, as Pillow),
+     * the middle image_size^2 (exact and shortest; black where the picture is
+     * smaller), times `rescale`, normalise, cut into patches: rows in squares
+     * of merge x merge, columns (channel, time, row, column); a picture is
+     * repeated temporal_patch times */
+    const char *type; /* static: Hugging Face's name of its class */
+    cs_resize resize;
+    cs_resample resample;
+    int32_t edge, image_size, patch_size, merge, temporal_patch;
+    int64_t min_pixels, max_pixels;
+    double rescale, mean[3], std[3];
+    /* audio: mono, resampled, log-mel as Whisper's feature extractor: rows
+     * [frames, n_mels]. pad_frames 0: as long as the sound, frames even (conv
+     * stride 2); else silence up to that many frames, and longer recordings
+     * are cut. drops_silence (Qwen2-Audio): what is only padding is computed
+     * as far as the sound's rows depend on it, and gives no rows */
+    int32_t sampling_rate, n_mels, n_fft, hop, pad_frames;
+    bool drops_silence;
     double max_seconds; /* longer recordings are an error (or skipped) */
     int64_t columns;    /* of an input row */
 } cs_processor;
@@ -100,7 +130,8 @@ CS_API CS_NODISCARD cs_status cs_processor_print(const cs_processor *processor,
 CS_API CS_NODISCARD cs_status cs_media_probe(const cs_processor *processor,
                                              const char *path,
                                              cs_media_size *out);
-/* Decodes a file into rows[input_rows * columns] (as probed). */
+/* Decodes a file into rows[input_rows * columns] (as probed; FORMAT when the
+ * file gives another number). */
 CS_API CS_NODISCARD cs_status cs_media_read(const cs_processor *processor,
                                             const char *path,
                                             int64_t input_rows, float *rows);

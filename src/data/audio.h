@@ -35,6 +35,7 @@ CS_NODISCARD cs_status csi_audio_open(const csi_audio_source *source,
 void csi_audio_close(csi_audio **audio);
 /* How many samples there will be: ceil(frames * wanted / rate). */
 int64_t csi_audio_count(const csi_audio *audio);
-/* Writes exactly that many; once. */
-CS_NODISCARD cs_status csi_audio_read(csi_audio *audio, float *samples);
+/* Writes exactly the first `count` of them; once. */
+CS_NODISCARD cs_status csi_audio_read(csi_audio *audio, float *samples,
+                                      int64_t count);
 #endif

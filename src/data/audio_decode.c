@@ -265,7 +265,7 @@ static cs_status pump(csi_audio *file, sample_sink *sink, float *frames)
     float *const mono = frames + (int64_t)BLOCK_FRAMES * channels;
     int64_t left = file->info.frames;
 
-    while (left > 0) {
+    while (left > 0 && sink->used < sink->count) {
         const sf_count_t n = sf_readf_float(file->handle, frames,
                                             csi_min_i64(left, BLOCK_FRAMES));
         if (n <= 0) {
@@ -275,7 +275,8 @@ static cs_status pump(csi_audio *file, sample_sink *sink, float *frames)
         CS_TRY(sink_push(sink, mono, (size_t)n, where));
         left -= n;
     }
-    CS_CHECK((double)left <= MISSING_SECONDS * file->info.samplerate,
+    CS_CHECK(sink->used == sink->count ||
+                 (double)left <= MISSING_SECONDS * file->info.samplerate,
              CS_ERR_FORMAT,
              "%s: truncated recording: the header says %" PRId64
              " samples, got %" PRId64,
@@ -317,9 +318,9 @@ undo:
     return st;
 }
 
-cs_status csi_audio_read(csi_audio *audio, float *samples)
+cs_status csi_audio_read(csi_audio *audio, float *samples, int64_t count)
 {
-    sample_sink sink = {.count = audio->count};
+    sample_sink sink = {.count = csi_min_i64(count, audio->count)};
 
     sink.samples = samples;
     CS_TRY(decode(audio, &sink));
@@ -351,10 +352,11 @@ int64_t csi_audio_count(const csi_audio *audio)
     return audio->count;
 }
 
-cs_status csi_audio_read(csi_audio *audio, float *samples)
+cs_status csi_audio_read(csi_audio *audio, float *samples, int64_t count)
 {
     (void)audio;
     (void)samples;
+    (void)count;
     return CS_FAIL(CS_ERR_INTERNAL, "sound was never opened");
 }
 
@@ -376,7 +378,7 @@ cs_status cs_audio_decode(const void *bytes, size_t n_bytes, const char *where,
     CS_CHECK_GOTO(undo, buffer != NULL, CS_ERR_NOMEM,
                   "%s: no memory for %zu bytes", where,
                   (size_t)n * sizeof *buffer);
-    CS_TRY_GOTO(undo, csi_audio_read(audio, buffer));
+    CS_TRY_GOTO(undo, csi_audio_read(audio, buffer, n));
     csi_audio_close(&audio);
     *samples = buffer;
     *count = n;

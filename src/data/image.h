@@ -7,7 +7,7 @@
  * anything is allocated. Formats are told by their first bytes, never by the
  * name of the file. Stateless: any thread.
  */
-#include "cornstarch/status.h"
+#include "cornstarch/data.h"
 
 #include <stddef.h>
 
@@ -50,12 +50,39 @@ static inline uint8_t csi_image_on_white(uint8_t c, uint8_t alpha)
     return (uint8_t)((sum + 127U) / 255U);
 }
 
+/* One resize: all of `in` becomes `full`, of which the window at (left, top)
+ * is computed and nothing else. What lies outside of `full` is black. */
+typedef struct csi_image_resize_job {
+    const uint8_t *in; /* packed RGB */
+    csi_image_size in_size, full, window;
+    int32_t left, top; /* of the window in `full`; may be negative */
+    cs_resample resample;
+} csi_image_resize_job;
+
 /*
- * Pillow's bicubic resize, bit for bit: antialiased (the kernel is widened
- * when shrinking), a = -0.5, horizontal then vertical pass, 8 bits between
- * them, 22-bit fixed-point weights. `in` and `out` are packed RGB.
+ * Pillow's resize, bit for bit: antialiased (the kernel is widened when
+ * shrinking), horizontal then vertical pass, 8 bits between them, 22-bit
+ * fixed-point weights; nearest takes one pixel. `out` is packed RGB of the
+ * window's size.
  */
-CS_NODISCARD cs_status csi_image_resize(const uint8_t *in,
-                                        csi_image_size in_size, uint8_t *out,
-                                        csi_image_size out_size);
+CS_NODISCARD cs_status csi_image_resize(const csi_image_resize_job *job,
+                                        uint8_t *out);
+
+/* What a processor makes of a picture of `size`: from the header alone. */
+typedef struct csi_image_plan {
+    csi_image_size full;   /* after resizing */
+    csi_image_size window; /* what the encoder sees of it */
+    int32_t left, top;     /* of the window in `full` */
+    int32_t grid_rows, grid_columns;
+} csi_image_plan;
+
+/* FORMAT when the shape cannot be processed (`where` is named). */
+CS_NODISCARD cs_status csi_image_plan_make(const cs_processor *processor,
+                                           csi_image_size size,
+                                           const char *where,
+                                           csi_image_plan *out);
+/* Packed RGB of the plan's window -> rows [grid patches][columns]. A rest that
+ * makes no whole patch is left out, as a convolution does. */
+void csi_image_cut(const cs_processor *processor, const csi_image_plan *plan,
+                   const uint8_t *rgb, float *rows);
 #endif

@@ -15,7 +15,12 @@
 #include "mel.h"
 
 #include <inttypes.h>
-#include <string.h>
+
+enum {
+    /* Frames of silence that the rows of a sound depend on: two convolutions
+     * of width 3, the second one over every other frame. */
+    SEEN_SILENCE = 2
+};
 
 static csi_image_source image_source(const csi_file_map *map, const char *path)
 {
@@ -29,25 +34,51 @@ static csi_audio_source audio_source(const cs_processor *p,
                               p->max_seconds};
 }
 
-static int64_t count_patches(const cs_processor *p)
+static int64_t blocks(int64_t n, int64_t size)
 {
-    const int64_t side = p->image_size / p->patch_size;
-
-    return side * side;
+    return (n + size - 1) / size;
 }
 
-/* Samples with the silence that makes an even number of frames. */
-static int64_t count_padded(const cs_processor *p, int64_t n_samples)
-{
-    return csi_round_up(n_samples, (int64_t)p->hop * 2);
-}
-
+/* A rest of rows makes a feature of its own, but where the silence after a
+ * sound was left out it would have been pooled with it, and is left out. */
 static cs_media_size make_size(const cs_processor *p, int64_t input_rows,
                                int64_t encoder_rows)
 {
+    const int64_t kept = csi_max_i64(encoder_rows - p->feature_skip, 0);
+    const int64_t pooled =
+        p->drops_silence ? kept / p->pool : blocks(kept, p->pool);
+
     return (cs_media_size){.input_rows = input_rows,
                            .encoder_rows = encoder_rows,
-                           .llm_rows = (encoder_rows + p->pool - 1) / p->pool};
+                           .llm_rows = blocks(pooled, p->stack)};
+}
+
+static cs_media_size size_sound(const cs_processor *p, int64_t n_samples)
+{
+    if (p->pad_frames == 0) {
+        const int64_t frames =
+            csi_round_up(n_samples, (int64_t)p->hop * 2) / p->hop;
+
+        return make_size(p, frames, frames / 2);
+    }
+    if (!p->drops_silence) {
+        return make_size(p, p->pad_frames, p->pad_frames / 2);
+    }
+    const int64_t sound = csi_min_i64(blocks(n_samples, p->hop), p->pad_frames);
+
+    return make_size(p, csi_min_i64(sound + SEEN_SILENCE, p->pad_frames),
+                     blocks(sound, 2));
+}
+
+static cs_media_size size_picture(const cs_processor *p,
+                                  const csi_image_plan *plan)
+{
+    const int64_t n = (int64_t)plan->grid_rows * plan->grid_columns;
+    cs_media_size size = make_size(p, n, n + p->class_rows);
+
+    size.grid_rows = plan->grid_rows;
+    size.grid_columns = plan->grid_columns;
+    return size;
 }
 
 static cs_status probe_map(const cs_processor *p, const csi_file_map *map,
@@ -55,21 +86,20 @@ static cs_status probe_map(const cs_processor *p, const csi_file_map *map,
 {
     if (p->modality == CS_MODALITY_VISION) {
         const csi_image_source source = image_source(map, path);
-        csi_image_size ignored;
+        csi_image_plan plan;
+        csi_image_size size;
 
-        CS_TRY(csi_image_probe(&source, &ignored));
-        *out = make_size(p, count_patches(p), count_patches(p));
-        out->grid_rows = p->image_size / p->patch_size;
-        out->grid_columns = out->grid_rows;
+        CS_TRY(csi_image_probe(&source, &size));
+        CS_TRY(csi_image_plan_make(p, size, path, &plan));
+        *out = size_picture(p, &plan);
         return CS_OK;
     }
     const csi_audio_source source = audio_source(p, map, path);
     csi_audio *sound = NULL;
 
     CS_TRY(csi_audio_open(&source, &sound));
-    const int64_t n_frames = count_padded(p, csi_audio_count(sound)) / p->hop;
+    *out = size_sound(p, csi_audio_count(sound));
     csi_audio_close(&sound);
-    *out = make_size(p, n_frames, n_frames / 2);
     return CS_OK;
 }
 
@@ -85,55 +115,46 @@ cs_status cs_media_probe(const cs_processor *processor, const char *path,
     return CS_OK;
 }
 
-/* Square `rgb` into rows of (channel, row, column), patches in reading order;
- * a rest that makes no whole patch is left out, as a convolution does. */
-static void cut_patches(const cs_processor *p, const uint8_t *rgb, float *rows)
+static cs_status check_rows(const char *path, int64_t wanted, int64_t got)
 {
-    const int64_t patch = p->patch_size;
-    const int64_t side = p->image_size / patch;
-    float value[3][256];
-
-    for (int64_t c = 0; c < 3; c++) {
-        for (int64_t v = 0; v < 256; v++) {
-            const float scaled = (float)((double)v * (1.0 / 255.0));
-
-            value[c][v] = (scaled - (float)p->mean[c]) / (float)p->std[c];
-        }
-    }
-    for (int64_t n = 0; n < side * side; n++) {
-        const int64_t top = n / side * patch;
-        const int64_t left = n % side * patch;
-
-        for (int64_t i = 0; i < p->columns; i++) {
-            const int64_t c = i / (patch * patch);
-            const int64_t y = top + i / patch % patch;
-            const int64_t x = left + i % patch;
-
-            rows[n * p->columns + i] =
-                value[c][rgb[(y * p->image_size + x) * 3 + c]];
-        }
-    }
+    CS_CHECK(wanted == got, CS_ERR_FORMAT,
+             "%s: the file changed: the index has %" PRId64
+             " rows, now it has %" PRId64,
+             path, wanted, got);
+    return CS_OK;
 }
 
 static cs_status read_image(const cs_processor *p, const csi_file_map *map,
-                            const char *path, float *rows)
+                            const char *path, int64_t input_rows, float *rows)
 {
-    const csi_image_size wanted = {p->image_size, p->image_size};
-    const size_t n_bytes = (size_t)p->image_size * (size_t)p->image_size * 3;
     uint8_t *rgb = NULL;
-    uint8_t *square = NULL;
+    uint8_t *seen = NULL;
     csi_image_size size = {0, 0};
+    csi_image_plan plan;
     cs_status st = CS_OK;
 
     CS_TRY(cs_image_decode(map->data, map->n_bytes, path, &rgb, &size.width,
                            &size.height));
-    square = csi_malloc(n_bytes);
-    CS_CHECK_GOTO(undo, square != NULL, CS_ERR_NOMEM,
+    CS_TRY_GOTO(undo, csi_image_plan_make(p, size, path, &plan));
+    CS_TRY_GOTO(undo, check_rows(path, input_rows,
+                                 (int64_t)plan.grid_rows * plan.grid_columns));
+    const size_t n_bytes =
+        (size_t)plan.window.width * (size_t)plan.window.height * 3;
+    const csi_image_resize_job job = {.in = rgb,
+                                      .in_size = size,
+                                      .full = plan.full,
+                                      .window = plan.window,
+                                      .left = plan.left,
+                                      .top = plan.top,
+                                      .resample = p->resample};
+
+    seen = csi_malloc(n_bytes);
+    CS_CHECK_GOTO(undo, seen != NULL, CS_ERR_NOMEM,
                   "%s: no memory for %zu bytes of pixels", path, n_bytes);
-    CS_TRY_GOTO(undo, csi_image_resize(rgb, size, square, wanted));
-    cut_patches(p, square, rows);
+    CS_TRY_GOTO(undo, csi_image_resize(&job, seen));
+    csi_image_cut(p, &plan, seen, rows);
 undo:
-    csi_free(square);
+    csi_free(seen);
     csi_free(rgb);
     return st;
 }
@@ -143,17 +164,16 @@ static cs_status read_frames(const cs_processor *p, csi_audio *sound,
 {
     const csi_mel_options options = {p->sampling_rate, p->n_mels, p->n_fft,
                                      p->hop};
-    const int64_t n_padded = count_padded(p, csi_audio_count(sound));
+    const int64_t n_sound = csi_audio_count(sound);
+    const int64_t n_padded = input_rows * p->hop;
 
-    CS_CHECK(n_padded / p->hop == input_rows, CS_ERR_FORMAT,
-             "%s: the file changed: the index has %" PRId64
-             " frames, now it has %" PRId64,
-             path, input_rows, n_padded / p->hop);
+    CS_TRY(check_rows(path, input_rows, size_sound(p, n_sound).input_rows));
     float *samples = csi_calloc((size_t)n_padded, sizeof *samples);
     CS_CHECK(samples != NULL, CS_ERR_NOMEM,
              "%s: no memory for %" PRId64 " samples", path, n_padded);
     cs_status st = CS_OK;
-    CS_TRY_GOTO(undo, csi_audio_read(sound, samples));
+    CS_TRY_GOTO(undo,
+                csi_audio_read(sound, samples, csi_min_i64(n_sound, n_padded)));
     CS_TRY_GOTO(undo, csi_mel_spectrogram(&options, samples, n_padded, rows));
 undo:
     csi_free(samples);
@@ -177,19 +197,13 @@ cs_status cs_media_read(const cs_processor *processor, const char *path,
                         int64_t input_rows, float *rows)
 {
     csi_file_map map;
-    cs_status st = CS_OK;
 
     CS_TRY(csi_file_map_open(path, &map));
-    if (processor->modality == CS_MODALITY_VISION) {
-        CS_CHECK_GOTO(undo, input_rows == count_patches(processor),
-                      CS_ERR_SHAPE,
-                      "%s: %" PRId64 " rows asked for, a picture has %" PRId64,
-                      path, input_rows, count_patches(processor));
-        CS_TRY_GOTO(undo, read_image(processor, &map, path, rows));
-    } else {
-        CS_TRY_GOTO(undo, read_sound(processor, &map, path, input_rows, rows));
-    }
-undo:
+    const cs_status st =
+        processor->modality == CS_MODALITY_VISION
+            ? read_image(processor, &map, path, input_rows, rows)
+            : read_sound(processor, &map, path, input_rows, rows);
     csi_file_map_close(&map);
-    return st;
+    CS_TRY(st);
+    return CS_OK;
 }

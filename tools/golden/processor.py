@@ -21,6 +21,8 @@ import soundfile
 import transformers
 from PIL import Image
 
+import processor_cases
+
 ROOT = pathlib.Path(sys.argv[1] if len(sys.argv) > 1 else ".").resolve()
 OUT = ROOT / "tests/golden/processor"
 
@@ -159,6 +161,10 @@ def sounds():
     soundfile.write(OUT / "mono.mp3", mono, 16000, format="MP3")
 
 
+def cases():
+    processor_cases.write(OUT, picture, sound)
+
+
 def corpora():
     for kind, endings in (("image", (".png", ".jpg", ".webp")),
                           ("audio", (".wav", ".flac", ".ogg", ".opus",
@@ -188,7 +194,7 @@ def main():
     OUT.mkdir(parents=True, exist_ok=True)
     for path in OUT.iterdir():
         path.unlink()
-    for step in (resizes, siglip, whisper, pictures, sounds, corpora,
+    for step in (resizes, siglip, whisper, pictures, sounds, corpora, cases,
                  provenance):
         step()
 

@@ -67,7 +67,13 @@ static void resize_is_pillows_bit_for_bit(void **state)
                        in.height, out.width);
         char *wanted = read_golden(name, &n_wanted);
         assert_non_null(got);
-        assert_ok(csi_image_resize(rgb, in, got, out));
+        const csi_image_resize_job job = {.in = rgb,
+                                          .in_size = in,
+                                          .full = out,
+                                          .window = out,
+                                          .resample = CS_RESAMPLE_BICUBIC};
+
+        assert_ok(csi_image_resize(&job, got));
         assert_int_equal(n_wanted, n);
         assert_memory_equal(got, wanted, n);
         cst_free(wanted);

@@ -26,8 +26,16 @@ static cs_processor vision(int32_t side, int32_t patch, int32_t pool)
 {
     return (cs_processor){.modality = CS_MODALITY_VISION,
                           .pool = pool,
+                          .stack = 1,
+                          .type = "SiglipImageProcessor",
+                          .resize = CS_RESIZE_EXACT,
+                          .resample = CS_RESAMPLE_BICUBIC,
+                          .edge = side,
                           .image_size = side,
                           .patch_size = patch,
+                          .merge = 1,
+                          .temporal_patch = 1,
+                          .rescale = 1.0 / 255.0,
                           .mean = {0.5, 0.5, 0.5},
                           .std = {0.5, 0.5, 0.5},
                           .columns = (int64_t)3 * patch * patch};
@@ -37,6 +45,7 @@ static cs_processor audio(int32_t pool)
 {
     return (cs_processor){.modality = CS_MODALITY_AUDIO,
                           .pool = pool,
+                          .stack = 1,
                           .sampling_rate = 16000,
                           .n_mels = 80,
                           .n_fft = 400,
@@ -156,9 +165,9 @@ static void a_file_that_changed_since_the_probe_is_refused(void **state)
     cst_skip("built without libraries");
 #endif
     assert_fails(cs_media_read(&sounds, golden_path("mono16k.wav"), 28, row),
-                 CS_ERR_FORMAT, "the index has 28 frames, now it has 26");
+                 CS_ERR_FORMAT, "the index has 28 rows, now it has 26");
     assert_fails(cs_media_read(&pictures, golden_path("rgb.png"), 8, row),
-                 CS_ERR_SHAPE, "8 rows asked for, a picture has 9");
+                 CS_ERR_FORMAT, "the index has 8 rows, now it has 9");
 }
 
 static void a_file_that_is_not_there_is_named(void **state)

@@ -155,10 +155,20 @@ static void settings_that_are_not_offered_are_refused(void **state)
         cs_status status;
         const char *part;
     } CASES[] = {
-        {"{\"resample\": 2}", CS_ERR_UNSUPPORTED, "'resample' is 2, wanted 3"},
-        {"{\"do_center_crop\": true}", CS_ERR_UNSUPPORTED, "do_center_crop"},
+        {"{\"resample\": 4}", CS_ERR_UNSUPPORTED, "resample 4, wanted 0"},
+        {"{\"do_pad\": true}", CS_ERR_UNSUPPORTED, "do_pad"},
+        {"{\"size_divisor\": 32}", CS_ERR_UNSUPPORTED, "'size_divisor'"},
+        {"{\"image_processor_type\": \"ConvNextImageProcessor\"}",
+         CS_ERR_UNSUPPORTED, "image_processor_type 'ConvNextImageProcessor'"},
+        {"{\"image_processor_type\": \"PixtralImageProcessor\"}",
+         CS_ERR_UNSUPPORTED, "because siglip takes pictures of one size"},
+        {"{\"size\": {\"longest_edge\": 64}}", CS_ERR_UNSUPPORTED,
+         "longest_edge"},
+        {"{\"size\": {\"max_height\": 64}}", CS_ERR_UNSUPPORTED, "max_height"},
+        {"{\"size\": {\"shortest_edge\": 9000}, \"do_center_crop\": true, "
+         "\"crop_size\": 64}",
+         CS_ERR_UNSUPPORTED, "9000 pixels a side, wanted 1 to 8192"},
         {"{\"do_resize\": false}", CS_ERR_UNSUPPORTED, "do_resize"},
-        {"{\"rescale_factor\": 1}", CS_ERR_UNSUPPORTED, "rescale_factor"},
         {"{\"size\": {\"shortest_edge\": 64}}", CS_ERR_UNSUPPORTED,
          "shortest_edge"},
         {"{\"size\": {\"height\": 64, \"width\": 32}}", CS_ERR_UNSUPPORTED,

@@ -89,15 +89,19 @@ static inline void world_graph(world *w)
 {
     static char vision[] = "vision";
     static char audio[] = "audio";
+    static char siglip[] = "siglip";
+    static char whisper[] = "whisper";
     static char language_model[] = "language_model";
 
     w->modules[0] = (cs_module){.name = vision,
+                                .family = siglip,
                                 .modality = CS_MODALITY_VISION,
                                 .image_size = 4,
                                 .patch_size = 2,
                                 .n_channels = 3,
                                 .pool = 1};
     w->modules[1] = (cs_module){.name = audio,
+                                .family = whisper,
                                 .modality = CS_MODALITY_AUDIO,
                                 .n_mels = N_MELS,
                                 .pool = 1};
