@@ -79,6 +79,7 @@ cs_status csi_cpu_fill(cs_backend *backend)
     csi_cpu_fill_products(&backend->ops);
     csi_cpu_fill_pointwise(&backend->ops);
     csi_cpu_fill_rows(&backend->ops);
+    csi_cpu_fill_mix(&backend->ops);
     csi_cpu_fill_moves(&backend->ops);
     csi_cpu_fill_attention(&backend->ops);
     csi_cpu_fill_loss(&backend->ops);

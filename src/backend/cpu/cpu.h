@@ -140,10 +140,21 @@ typedef struct csi_cpu_kernels {
     void (*norm)(const cs_norm_args *a, int64_t begin, int64_t end);
     void (*norm_backward)(const cs_norm_backward_args *a, int64_t begin,
                           int64_t end, float *dw, float *db);
+    /* `table`: csi_cpu_rope_floats() of room */
     void (*rope)(const cs_rope_args *a, int64_t begin, int64_t end,
-                 float *cos_sin);
+                 float *table);
     /* y += x */
     void (*add_row)(float *y, const void *x, bool x_is_bf16, int64_t n);
+    /* y += factor * x */
+    void (*axpy_row)(void *y, bool y_is_bf16, const void *x, bool x_is_bf16,
+                     float factor, int64_t n);
+    /* y (+)= x * w */
+    void (*multiply_row)(void *y, const void *x, const void *w, bool is_bf16,
+                         bool accumulate, int64_t n);
+    /* y += x * w, y f32 */
+    void (*multiply_add_row)(float *y, const void *x, const void *w,
+                             bool is_bf16, int64_t n);
+    void (*softmax_row)(float *p, const void *x, bool is_bf16, int64_t n);
     /* y (+)= x / divisor */
     void (*move_row)(void *y, const void *x, bool is_bf16, bool accumulate,
                      float divisor, int64_t n);
@@ -168,8 +179,11 @@ typedef struct csi_cpu_kernels {
     /* head: n logits of one row, the first is vocabulary entry v0 */
     void (*loss_row)(csi_loss_row *row, const float *logit, int64_t n,
                      int64_t v0);
-    /* logit becomes exp(logit - lse) * scale */
-    void (*loss_row_backward)(float *logit, int64_t n, float lse, float scale);
+    /* logit becomes softcap * tanh(logit / softcap) */
+    void (*cap_row)(float *logit, int64_t n, float softcap);
+    /* logit (capped) becomes exp(logit - lse) * scale * cap's slope */
+    void (*loss_row_backward)(float *logit, int64_t n, float lse, float scale,
+                              float softcap);
 } csi_cpu_kernels;
 
 const csi_cpu_kernels *csi_cpu_kernels_avx2(void);
@@ -206,10 +220,17 @@ CS_NODISCARD cs_status csi_cpu_product(cs_backend *backend,
 size_t csi_cpu_gemm_bytes(cs_backend *backend, const csi_product *p);
 void csi_cpu_gemm(cs_backend *backend, const csi_product *p, void *work);
 
+/* Floats that one row's cosines, sines and angles (f64) take. */
+static inline size_t csi_cpu_rope_floats(const cs_rope_args *a)
+{
+    return 2 * (size_t)a->rotary_dim + 16;
+}
+
 /* Slots. */
 void csi_cpu_fill_products(cs_op_table *ops);
 void csi_cpu_fill_pointwise(cs_op_table *ops);
 void csi_cpu_fill_rows(cs_op_table *ops);
+void csi_cpu_fill_mix(cs_op_table *ops);
 void csi_cpu_fill_moves(cs_op_table *ops);
 void csi_cpu_fill_attention(cs_op_table *ops);
 void csi_cpu_fill_loss(cs_op_table *ops);

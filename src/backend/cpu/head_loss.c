@@ -190,9 +190,12 @@ static void fold_rows(void *arg, int64_t begin, int64_t end, int32_t thread)
 
     (void)thread;
     for (int64_t i = begin; i < end; i++) {
-        const float *logit = l->logits + i * ENTRIES;
+        float *logit = l->logits + i * ENTRIES;
         const int64_t label = label_of(l, i);
 
+        if (l->a->softcap > 0.0) {
+            l->kernels->cap_row(logit, l->entries, (float)l->a->softcap);
+        }
         l->kernels->loss_row(&l->state[l->r0 + i], logit, l->entries, l->v0);
         if (label >= 0 && label < l->entries) {
             l->picked[l->r0 + i] = logit[label];
@@ -205,16 +208,24 @@ static void slope_rows(void *arg, int64_t begin, int64_t end, int32_t thread)
     const loss *l = arg;
     const float *lse_T = l->a->lse_T;
     const float scale = (float)l->back->scale;
+    const float softcap = (float)l->a->softcap;
 
     (void)thread;
     for (int64_t i = begin; i < end; i++) {
         float *logit = l->logits + i * ENTRIES;
         const int64_t label = label_of(l, i);
+        const bool has_label = label >= 0 && label < l->entries;
+        float picked = scale; /* what the label's slope is less */
 
+        if (softcap > 0.0F) {
+            l->kernels->cap_row(logit, l->entries, softcap);
+            const float ratio = has_label ? logit[label] / softcap : 0.0F;
+            picked = scale * (1.0F - ratio * ratio);
+        }
         l->kernels->loss_row_backward(logit, l->entries,
-                                      lse_T[l->row[l->r0 + i]], scale);
-        if (label >= 0 && label < l->entries) {
-            logit[label] -= scale;
+                                      lse_T[l->row[l->r0 + i]], scale, softcap);
+        if (has_label) {
+            logit[label] -= picked;
         }
         if (l->round_slopes) {
             l->kernels->cast(false, logit, true, l->slopes + i * ENTRIES, 0,
@@ -262,7 +273,7 @@ static cs_status head_loss(cs_backend *backend, const cs_head_loss_args *a)
     float *nll_T = a->nll_T;
     float *lse_T = a->lse_T;
 
-    if (!csi_cpu_is_ours(a->dtype) || a->softcap > 0) {
+    if (!csi_cpu_is_ours(a->dtype)) {
         return csi_cpu_state_of(backend)->ref.head_loss(backend, a);
     }
     CS_TRY(start(backend, &l));
@@ -312,7 +323,7 @@ static cs_status head_loss_backward(cs_backend *backend,
     const cs_head_loss_args *a = &args->forward;
     loss l = {.a = a, .back = args};
 
-    if (!csi_cpu_is_ours(a->dtype) || a->softcap > 0) {
+    if (!csi_cpu_is_ours(a->dtype)) {
         return csi_cpu_state_of(backend)->ref.head_loss_backward(backend, args);
     }
     CS_TRY(start(backend, &l));

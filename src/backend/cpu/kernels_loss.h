@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Rows of logits, a block of the vocabulary at a time. Included by
+/* Rows of logits: of the head, a block of the vocabulary at a time; of
+ * routers. Included by
  * kernels_<isa>.c. */
 
 CSI_INLINE float exp_one(float x)
@@ -58,15 +59,72 @@ static void loss_row(csi_loss_row *row, const float *logit, int64_t n,
     row->total += v_sum(sum) + rest;
 }
 
-CSI_INLINE void loss_slope_lanes(float *logit, float lse, float scale,
-                                 int64_t i, int n)
+CSI_INLINE void cap_lanes(float *logit, float softcap, int64_t i, int n)
 {
-    v_put(logit, i,
-          v_exp(v_get(logit, i, n, false) - v_set(lse)) * v_set(scale), n,
-          false);
+    const vf cap = v_set(softcap);
+
+    v_put(logit, i, cap * v_tanh(v_get(logit, i, n, false) / cap), n, false);
 }
 
-static void loss_row_backward(float *logit, int64_t n, float lse, float scale)
+static void cap_row(float *logit, int64_t n, float softcap)
 {
-    CSI_EACH(0, n, loss_slope_lanes, logit, lse, scale);
+    CSI_EACH(0, n, cap_lanes, logit, softcap);
+}
+
+CSI_INLINE void loss_slope_lanes(float *logit, float lse, float scale,
+                                 float softcap, int64_t i, int n)
+{
+    const vf x = v_get(logit, i, n, false);
+    vf slope = v_exp(x - v_set(lse)) * v_set(scale);
+
+    if (softcap > 0.0F) {
+        const vf ratio = x / v_set(softcap);
+        slope = slope * v_fnma(ratio, ratio, v_set(1.0F));
+    }
+    v_put(logit, i, slope, n, false);
+}
+
+static void loss_row_backward(float *logit, int64_t n, float lse, float scale,
+                              float softcap)
+{
+    if (softcap > 0.0F) {
+        CSI_EACH(0, n, loss_slope_lanes, logit, lse, scale, softcap);
+    } else {
+        CSI_EACH(0, n, loss_slope_lanes, logit, lse, scale, 0.0F);
+    }
+}
+
+/* ---- probabilities of a router ---- */
+
+CSI_INLINE void load_lanes(float *p, const void *x, bool is_bf16, int64_t i,
+                           int n)
+{
+    v_put(p, i, v_get(x, i, n, is_bf16), n, false);
+}
+
+CSI_INLINE void exp_lanes(float *p, float largest, int64_t i, int n)
+{
+    v_put(p, i, v_exp(v_get(p, i, n, false) - v_set(largest)), n, false);
+}
+
+CSI_INLINE void divide_p_lanes(float *p, float total, int64_t i, int n)
+{
+    v_put(p, i, v_get(p, i, n, false) / v_set(total), n, false);
+}
+
+static void softmax_row(float *p, const void *x, bool is_bf16, int64_t n)
+{
+    float total = 0.0F;
+
+    if (is_bf16) {
+        CSI_EACH(0, n, load_lanes, p, x, true);
+    } else {
+        CSI_EACH(0, n, load_lanes, p, x, false);
+    }
+    const float largest = largest_of(p, n);
+    CSI_EACH(0, n, exp_lanes, p, largest);
+    for (int64_t i = 0; i < n; i++) {
+        total += p[i];
+    }
+    CSI_EACH(0, n, divide_p_lanes, p, total);
 }

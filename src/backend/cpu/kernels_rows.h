@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Kernels that work row by row: norms, rotary embedding, moved rows. A row is
+ * Kernels that work row by row: norms, rotary embedding, moved and weighed rows. A row is
  * summed in four vectors side by side and a fixed tree, so its bits depend on
  * nothing but its values and its length. Included by kernels_<isa>.c.
  */
@@ -208,7 +208,14 @@ static void norm_backward(const cs_norm_backward_args *a, int64_t begin,
 
 /* ---- rotary embedding ---- */
 
-CSI_INLINE void table_lanes(const cs_rope_args *a, int64_t t, float *cos_sin,
+/* One row of positions against one table of frequencies. */
+typedef struct rope_row {
+    const double *frequency;
+    double position;
+    float *cos_sin;
+} rope_row;
+
+CSI_INLINE void table_lanes(const cs_rope_args *a, const rope_row *row,
                             int64_t i, int n)
 {
     const int64_t half = a->rotary_dim / 2;
@@ -216,11 +223,34 @@ CSI_INLINE void table_lanes(const cs_rope_args *a, int64_t t, float *cos_sin,
     vf cosine;
     vf sine;
 
-    v_cos_sin(a->inverse_frequency + i, n, (double)a->position_T[t], &cosine,
-              &sine);
-    v_put(cos_sin, i, cosine * v_set(scale), n, false);
-    v_put(cos_sin, half + i, sine * v_set(a->inverse ? -scale : scale), n,
+    v_cos_sin(row->frequency + i, n, row->position, &cosine, &sine);
+    v_put(row->cos_sin, i, cosine * v_set(scale), n, false);
+    v_put(row->cos_sin, half + i, sine * v_set(a->inverse ? -scale : scale), n,
           false);
+}
+
+/* Pairs of several axes: their angles are made one by one and then turned as
+ * frequencies of position 1. */
+static void make_table(const cs_rope_args *a, int64_t t, float *cos_sin,
+                       double *angle)
+{
+    const bool is_long = a->long_frequency != NULL && a->is_long_T[t] != 0;
+    rope_row row = {
+        .frequency = is_long ? a->long_frequency : a->inverse_frequency,
+        .position = (double)a->position_T[t],
+        .cos_sin = cos_sin,
+    };
+
+    if (a->axis != NULL) {
+        for (int64_t pair = 0; pair < a->rotary_dim / 2; pair++) {
+            const int64_t at = a->axis[pair] * a->rows + t;
+
+            angle[pair] = (double)a->position_T[at] * row.frequency[pair];
+        }
+        row.frequency = angle;
+        row.position = 1.0;
+    }
+    CSI_EACH(0, a->rotary_dim / 2, table_lanes, a, &row);
 }
 
 CSI_INLINE void rotate_lanes(void *x, int64_t at, int64_t half,
@@ -248,10 +278,13 @@ CSI_INLINE void rotate_heads(const cs_rope_args *a, void *x, int64_t t,
 }
 
 static void rope(const cs_rope_args *a, int64_t begin, int64_t end,
-                 float *cos_sin)
+                 float *table)
 {
+    double *angle = (void *)table;
+    float *cos_sin = table + a->rotary_dim;
+
     for (int64_t t = begin; t < end; t++) {
-        CSI_EACH(0, a->rotary_dim / 2, table_lanes, a, t, cos_sin);
+        make_table(a, t, cos_sin, angle);
         if (a->dtype == CS_BF16) {
             rotate_heads(a, a->q_THK, t, a->q_heads, cos_sin, true);
             rotate_heads(a, a->k_TGK, t, a->k_heads, cos_sin, true);
@@ -297,5 +330,68 @@ static void move_row(void *y, const void *x, bool is_bf16, bool accumulate,
         CSI_EACH(0, n, move_row_lanes, y, x, accumulate, divisor, true);
     } else {
         CSI_EACH(0, n, move_row_lanes, y, x, accumulate, divisor, false);
+    }
+}
+
+/* ---- weighed rows ---- */
+
+CSI_INLINE void axpy_lanes(void *y, bool y_is_bf16, const void *x,
+                           bool x_is_bf16, float factor, int64_t i, int n)
+{
+    v_put(y, i,
+          v_fma(v_set(factor), v_get(x, i, n, x_is_bf16),
+                v_get(y, i, n, y_is_bf16)),
+          n, y_is_bf16);
+}
+
+static void axpy_row(void *y, bool y_is_bf16, const void *x, bool x_is_bf16,
+                     float factor, int64_t n)
+{
+    if (y_is_bf16) {
+        CSI_EACH(0, n, axpy_lanes, y, true, x, true, factor);
+    } else if (x_is_bf16) {
+        CSI_EACH(0, n, axpy_lanes, y, false, x, true, factor);
+    } else {
+        CSI_EACH(0, n, axpy_lanes, y, false, x, false, factor);
+    }
+}
+
+CSI_INLINE void multiply_lanes(void *y, const void *x, const void *w,
+                               bool is_bf16, bool accumulate, int64_t i, int n)
+{
+    vf value = v_get(x, i, n, is_bf16) * v_get(w, i, n, is_bf16);
+
+    if (accumulate) {
+        value += v_get(y, i, n, is_bf16);
+    }
+    v_put(y, i, value, n, is_bf16);
+}
+
+static void multiply_row(void *y, const void *x, const void *w, bool is_bf16,
+                         bool accumulate, int64_t n)
+{
+    if (is_bf16) {
+        CSI_EACH(0, n, multiply_lanes, y, x, w, true, accumulate);
+    } else {
+        CSI_EACH(0, n, multiply_lanes, y, x, w, false, accumulate);
+    }
+}
+
+CSI_INLINE void multiply_add_lanes(float *y, const void *x, const void *w,
+                                   bool is_bf16, int64_t i, int n)
+{
+    v_put(y, i,
+          v_fma(v_get(x, i, n, is_bf16), v_get(w, i, n, is_bf16),
+                v_get(y, i, n, false)),
+          n, false);
+}
+
+static void multiply_add_row(float *y, const void *x, const void *w,
+                             bool is_bf16, int64_t n)
+{
+    if (is_bf16) {
+        CSI_EACH(0, n, multiply_add_lanes, y, x, w, true);
+    } else {
+        CSI_EACH(0, n, multiply_add_lanes, y, x, w, false);
     }
 }

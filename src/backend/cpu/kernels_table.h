@@ -23,6 +23,10 @@ static const csi_cpu_kernels table = {
     .norm_backward = norm_backward,
     .rope = rope,
     .add_row = add_row,
+    .axpy_row = axpy_row,
+    .multiply_row = multiply_row,
+    .multiply_add_row = multiply_add_row,
+    .softmax_row = softmax_row,
     .move_row = move_row,
     .visible = visible,
     .softmax = softmax,
@@ -31,5 +35,6 @@ static const csi_cpu_kernels table = {
     .divide_row = divide_row,
     .dot = dot,
     .loss_row = loss_row,
+    .cap_row = cap_row,
     .loss_row_backward = loss_row_backward,
 };

@@ -103,10 +103,9 @@ static cs_status rope(cs_backend *backend, const cs_rope_args *a)
     const csi_cpu_state *state = csi_cpu_state_of(backend);
     rows_job j = {.kernels = state->kernels,
                   .args = a,
-                  .stride = (size_t)a->rotary_dim + 16};
+                  .stride = csi_cpu_rope_floats(a)};
 
-    if (!csi_cpu_is_ours(a->dtype) || a->axis != NULL ||
-        a->long_frequency != NULL) {
+    if (!csi_cpu_is_ours(a->dtype)) {
         return state->ref.rope(backend, a);
     }
     j.buffer = csi_backend_scratch(backend, (size_t)backend->n_threads *
