@@ -30,11 +30,14 @@ typedef struct cs_nn_batch {
     /* attention: words and positions of the rows, tiles over them */
     cs_mask mask;
     const cs_tile_map *tiles;
+    const cs_tile_map *window_tiles; /* of layers with a window, or NULL */
     /* with caches: mask of all keys (past and new), tiles rows x keys */
     cs_mask key_mask;
     cs_kv_cache *caches; /* per layer of the module; NULL = none */
     /* [rope_axes, rows]: rotary, or index into positions */
     const int32_t *position;
+    /* [rows]: of a document that wants the long frequencies; NULL = none */
+    const uint8_t *is_long;
     /* language model: documents of the microbatch, in order, and the label
      * tokens of each (balance loss); 0 = not known (generation) */
     int32_t n_documents;

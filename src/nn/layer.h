@@ -26,6 +26,16 @@ CS_NODISCARD cs_status csi_layer_linear(const csi_layer_run *run, cs_value *x,
                                         cs_slot w, cs_slot b,
                                         cs_activation activation, cs_keep keep,
                                         cs_value **y);
+/* A product of a layer: its weight and bias, and which of the rows of a fused
+ * weight (rows 0: all). */
+typedef struct csi_product {
+    cs_slot w, b;
+    int64_t first, rows;
+} csi_product;
+CS_NODISCARD cs_status csi_layer_product(const csi_layer_run *run, cs_value *x,
+                                         const csi_product *product,
+                                         cs_activation activation, cs_keep keep,
+                                         cs_value **y);
 /* What a norm leaves: the sum that goes on and the normalised value. */
 typedef struct csi_normed {
     cs_value *s, *y;
@@ -35,6 +45,9 @@ CS_NODISCARD cs_status csi_layer_norm(const csi_layer_run *run, cs_value *x,
                                       cs_value *r, cs_slot w, cs_keep keep_s,
                                       cs_keep keep_y, csi_normed *out);
 
+/* x += the table of positions, resampled to the layer's grid. */
+CS_NODISCARD cs_status csi_add_resampled(const csi_layer_run *run, cs_value *x,
+                                         const cs_weight *table);
 CS_NODISCARD cs_status csi_patch_stem(const csi_layer_run *run, cs_value *x,
                                       cs_value **out);
 CS_NODISCARD cs_status csi_conv_stem(const csi_layer_run *run, cs_value *x,

@@ -41,23 +41,56 @@ cs_keep csi_layer_feeds(const csi_layer_run *run, cs_slot slot,
     return CS_KEEP_PRODUCT;
 }
 
-cs_status csi_layer_linear(const csi_layer_run *run, cs_value *x, cs_slot w,
-                           cs_slot b, cs_activation activation, cs_keep keep,
-                           cs_value **y)
+/* Rows of a weight or bias and of its gradient. */
+static cs_weight rows_of(const cs_weight *w, const csi_product *product)
+{
+    cs_weight part = *w;
+
+    if (product->rows == 0) {
+        return part;
+    }
+    part.w = cs_tensor_row_view(&w->w, product->first,
+                                product->first + product->rows);
+    if (w->grad != NULL) {
+        part.grad = (char *)w->grad +
+                    (size_t)(product->first * cs_tensor_columns(&w->w)) *
+                        cs_dtype_bytes(cs_real_dtype(w->w.dtype));
+    }
+    return part;
+}
+
+cs_status csi_layer_product(const csi_layer_run *run, cs_value *x,
+                            const csi_product *product,
+                            cs_activation activation, cs_keep keep,
+                            cs_value **y)
 {
     cs_weight weight;
     cs_weight bias;
-    const bool has_bias = csi_layer_weight(run, b, &bias);
+    const bool has_bias = csi_layer_weight(run, product->b, &bias);
 
-    CS_CHECK(csi_layer_weight(run, w, &weight), CS_ERR_INTERNAL,
+    CS_CHECK(csi_layer_weight(run, product->w, &weight), CS_ERR_INTERNAL,
              "a weight of this layer is not held here");
+    weight = rows_of(&weight, product);
+    if (has_bias) {
+        bias = rows_of(&bias, product);
+    }
     CS_TRY(cs_tape_linear(run->nn->tape, x, &weight, has_bias ? &bias : NULL,
                           activation, keep, y));
     return CS_OK;
 }
 
+cs_status csi_layer_linear(const csi_layer_run *run, cs_value *x, cs_slot w,
+                           cs_slot b, cs_activation activation, cs_keep keep,
+                           cs_value **y)
+{
+    return csi_layer_product(run, x, &(csi_product){.w = w, .b = b}, activation,
+                             keep, y);
+}
+
 _Static_assert(CS_SLOT_NORM1_B == CS_SLOT_NORM1_W + 1 &&
-                   CS_SLOT_NORM2_B == CS_SLOT_NORM2_W + 1,
+                   CS_SLOT_NORM2_B == CS_SLOT_NORM2_W + 1 &&
+                   CS_SLOT_NORM3_B == CS_SLOT_NORM3_W + 1 &&
+                   CS_SLOT_NORM4_B == CS_SLOT_NORM4_W + 1,
                "a norm's bias follows its weight");
 
 cs_status csi_layer_norm(const csi_layer_run *run, cs_value *x, cs_value *r,
@@ -73,6 +106,7 @@ cs_status csi_layer_norm(const csi_layer_run *run, cs_value *x, cs_value *r,
     const cs_tape_norm_args args = {
         .kind = run->layer->norm,
         .eps = run->layer->norm_eps,
+        .weight_offset = run->layer->norm_offset,
         .x = x,
         .r = r,
         .w = &weight,
@@ -97,8 +131,16 @@ bool cs_nn_is_trainable(const cs_graph *graph, int32_t module, int32_t first,
     return false;
 }
 
+/* Whether a layer begins with a product: a projector, a block without a norm
+ * before its attention. */
+static bool begins_with_product(const cs_layer *l)
+{
+    return l->kind == CS_LAYER_PROJECTOR ||
+           (l->kind == CS_LAYER_BLOCK && l->param[CS_SLOT_NORM1_W] < 0);
+}
+
 /* A layer's result is read again in backward if a gradient flows through it
- * or the next layer trains on it. Projectors' first product wants its input
+ * or the next layer trains on it. A product that comes first wants its input
  * until the weight half. */
 static cs_keep result_keep(const cs_nn *nn, int32_t index, int32_t last,
                            bool upstream_trains)
@@ -111,7 +153,7 @@ static cs_keep result_keep(const cs_nn *nn, int32_t index, int32_t last,
     if (!cs_tape_is_training(nn->tape)) {
         return CS_KEEP_TEMP;
     }
-    if (next_trains && m->layers[index + 1].kind == CS_LAYER_PROJECTOR) {
+    if (next_trains && begins_with_product(&m->layers[index + 1])) {
         return CS_KEEP_PRODUCT;
     }
     return upstream_trains || next_trains ? CS_KEEP_SAVED : CS_KEEP_TEMP;

@@ -1,12 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Family table + sizes -> layers and parameters. Every family with pre-norm
- * blocks is built by the one function below; what differs is in the table.
- *
- * Initial values. Products are normal with the config's initializer_range, or
- * 1/sqrt(fan in) where the config has none; those that write into the residual
- * stream are divided by sqrt(2 x layers) (Radford et al. 2019, section 2.3).
- * Biases are 0, norms 1.
+ * A graph under construction: parameters and layers, one after the other.
  */
 #include "build.h"
 
@@ -39,14 +33,24 @@ static cs_param_role role_of(cs_slot slot)
     case CS_SLOT_NORM1_B:
     case CS_SLOT_NORM2_W:
     case CS_SLOT_NORM2_B:
+    case CS_SLOT_NORM3_W:
+    case CS_SLOT_NORM3_B:
+    case CS_SLOT_NORM4_W:
+    case CS_SLOT_NORM4_B:
+    case CS_SLOT_Q_NORM_W:
+    case CS_SLOT_K_NORM_W:
+    case CS_SLOT_SCALE1:
+    case CS_SLOT_SCALE2:
         return CS_PARAM_NORM;
     case CS_SLOT_Q_B:
     case CS_SLOT_K_B:
     case CS_SLOT_V_B:
     case CS_SLOT_O_B:
+    case CS_SLOT_QKV_B:
     case CS_SLOT_GATE_B:
     case CS_SLOT_UP_B:
     case CS_SLOT_DOWN_B:
+    case CS_SLOT_GATE_UP_B:
     case CS_SLOT_STEM1_B:
     case CS_SLOT_STEM2_B:
     case CS_SLOT_PROJ1_B:
@@ -54,6 +58,7 @@ static cs_param_role role_of(cs_slot slot)
         return CS_PARAM_BIAS;
     case CS_SLOT_EMBED:
     case CS_SLOT_POSITION:
+    case CS_SLOT_CLASS:
         return CS_PARAM_EMBEDDING;
     default:
         return CS_PARAM_WEIGHT;
@@ -142,156 +147,5 @@ cs_status csi_builder_layers(cs_module *module, int64_t n_layers)
             module->layers[i].param[s] = -1;
         }
     }
-    return CS_OK;
-}
-
-/* Names of block `index`, formatted into `text`; NULL where absent. */
-static cs_status name_block(const csi_family *family, const csi_sizes *sizes,
-                            int32_t index, char text[CS_SLOT_COUNT][128],
-                            const char *names[CS_SLOT_COUNT])
-{
-    for (int s = 0; s < CS_SLOT_COUNT; s++) {
-        const bool is_attention_bias = s == CS_SLOT_Q_B || s == CS_SLOT_K_B ||
-                                       s == CS_SLOT_V_B || s == CS_SLOT_O_B;
-        const bool is_mlp_bias =
-            s == CS_SLOT_GATE_B || s == CS_SLOT_UP_B || s == CS_SLOT_DOWN_B;
-        names[s] = NULL;
-        if (family->block[s] == NULL ||
-            (is_attention_bias && !sizes->has_attention_bias) ||
-            (is_mlp_bias && !sizes->has_mlp_bias)) {
-            continue;
-        }
-        const char *mark = strstr(family->block[s], "%d");
-        CS_CHECK(mark != NULL, CS_ERR_INTERNAL, "%s: block name without %%d",
-                 family->id);
-        CS_TRY(csi_format(text[s], sizeof text[s], "%.*s%d%s",
-                          (int)(mark - family->block[s]), family->block[s],
-                          index, mark + 2));
-        names[s] = text[s];
-    }
-    return CS_OK;
-}
-
-/* Inverse frequencies of the rotary pairs: theta^(-2 i / head_dim) (Su et al.
- * 2021, eq. 15), one table for all layers of the module. */
-static cs_status set_rope(cs_module *m, cs_layer *l, double theta)
-{
-    const int32_t n = l->head_dim / 2;
-
-    if (m->rope_tables == NULL) {
-        m->rope_tables = csi_calloc((size_t)n, sizeof *m->rope_tables);
-        CS_CHECK(m->rope_tables != NULL, CS_ERR_NOMEM, "rotary table");
-        for (int32_t i = 0; i < n; i++) {
-            m->rope_tables[i] = pow(theta, -2.0 * i / (double)l->head_dim);
-        }
-    }
-    l->rotary_dim = l->head_dim;
-    l->rope_axes = 1;
-    l->rope_frequency = m->rope_tables;
-    l->rope_scale = 1.0;
-    return CS_OK;
-}
-
-cs_status csi_build_block(csi_builder *b, const csi_family *family,
-                          const csi_sizes *z, int32_t layer, int32_t index)
-{
-    char text[CS_SLOT_COUNT][128];
-    const char *n[CS_SLOT_COUNT];
-    const int64_t d = z->width;
-    const int64_t q = z->heads * z->head_dim;
-    const int64_t kv = z->kv_heads * z->head_dim;
-    const double out_std =
-        (z->init_std > 0.0 ? z->init_std : 0.0) / sqrt(2.0 * (double)z->layers);
-    const double scale = 1.0 / sqrt(2.0 * (double)z->layers);
-    cs_layer *l = &b->graph->modules[b->module].layers[layer];
-
-    CS_TRY(name_block(family, z, index, text, n));
-    l->kind = CS_LAYER_BLOCK;
-    l->in_dim = d;
-    l->out_dim = d;
-    l->mlp_dim = z->mlp_dim;
-    l->heads = (int32_t)z->heads;
-    l->kv_heads = (int32_t)z->kv_heads;
-    l->head_dim = (int32_t)z->head_dim;
-    l->activation = z->activation;
-    l->norm = family->norm;
-    l->norm_eps = z->norm_eps;
-    if (z->rope_theta > 0.0) {
-        CS_TRY(set_rope(&b->graph->modules[b->module], l, z->rope_theta));
-    }
-    l->has_mlp_gate = family->has_mlp_gate;
-    l->is_causal = family->is_causal;
-
-    CS_TRY(csi_builder_norm(b, layer, CS_SLOT_NORM1_W, CS_SLOT_NORM1_B, n, d));
-    CS_TRY(csi_builder_weight(b, layer, CS_SLOT_Q_W, n[CS_SLOT_Q_W],
-                              CS_SHAPE(q, d), z->init_std));
-    CS_TRY(csi_builder_vector(b, layer, CS_SLOT_Q_B, n[CS_SLOT_Q_B], q,
-                              CS_INIT_ZEROS));
-    CS_TRY(csi_builder_weight(b, layer, CS_SLOT_K_W, n[CS_SLOT_K_W],
-                              CS_SHAPE(kv, d), z->init_std));
-    CS_TRY(csi_builder_vector(b, layer, CS_SLOT_K_B, n[CS_SLOT_K_B], kv,
-                              CS_INIT_ZEROS));
-    CS_TRY(csi_builder_weight(b, layer, CS_SLOT_V_W, n[CS_SLOT_V_W],
-                              CS_SHAPE(kv, d), z->init_std));
-    CS_TRY(csi_builder_vector(b, layer, CS_SLOT_V_B, n[CS_SLOT_V_B], kv,
-                              CS_INIT_ZEROS));
-    CS_TRY(csi_builder_weight(b, layer, CS_SLOT_O_W, n[CS_SLOT_O_W],
-                              CS_SHAPE(d, q),
-                              out_std > 0.0 ? out_std
-                                            : scale / sqrt((double)q)));
-    CS_TRY(csi_builder_vector(b, layer, CS_SLOT_O_B, n[CS_SLOT_O_B], d,
-                              CS_INIT_ZEROS));
-    CS_TRY(csi_builder_norm(b, layer, CS_SLOT_NORM2_W, CS_SLOT_NORM2_B, n, d));
-    if (family->has_mlp_gate) {
-        CS_TRY(csi_builder_weight(b, layer, CS_SLOT_GATE_W, n[CS_SLOT_GATE_W],
-                                  CS_SHAPE(z->mlp_dim, d), z->init_std));
-        CS_TRY(csi_builder_vector(b, layer, CS_SLOT_GATE_B, n[CS_SLOT_GATE_B],
-                                  z->mlp_dim, CS_INIT_ZEROS));
-    }
-    CS_TRY(csi_builder_weight(b, layer, CS_SLOT_UP_W, n[CS_SLOT_UP_W],
-                              CS_SHAPE(z->mlp_dim, d), z->init_std));
-    CS_TRY(csi_builder_vector(b, layer, CS_SLOT_UP_B, n[CS_SLOT_UP_B],
-                              z->mlp_dim, CS_INIT_ZEROS));
-    CS_TRY(csi_builder_weight(b, layer, CS_SLOT_DOWN_W, n[CS_SLOT_DOWN_W],
-                              CS_SHAPE(d, z->mlp_dim),
-                              out_std > 0.0
-                                  ? out_std
-                                  : scale / sqrt((double)z->mlp_dim)));
-    CS_TRY(csi_builder_vector(b, layer, CS_SLOT_DOWN_B, n[CS_SLOT_DOWN_B], d,
-                              CS_INIT_ZEROS));
-    return CS_OK;
-}
-
-cs_status csi_build_language_model(csi_builder *b, const csi_family *family,
-                                   const csi_sizes *z)
-{
-    cs_module *m = &b->graph->modules[b->module];
-    const int32_t last = (int32_t)z->layers + 1;
-
-    CS_TRY(csi_builder_layers(m, z->layers + 2));
-    m->width = z->width;
-    m->vocab = z->vocab;
-    m->max_positions = z->max_positions;
-    cs_layer *embed = &m->layers[0];
-    embed->kind = CS_LAYER_EMBED;
-    embed->vocab = z->vocab;
-    embed->out_dim = z->width;
-    CS_TRY(csi_builder_weight(b, 0, CS_SLOT_EMBED, family->outer[CS_SLOT_EMBED],
-                              CS_SHAPE(z->vocab, z->width),
-                              z->init_std > 0.0 ? z->init_std : 0.02));
-    for (int32_t i = 0; i < (int32_t)z->layers; i++) {
-        CS_TRY(csi_build_block(b, family, z, i + 1, i));
-    }
-    cs_layer *head = &m->layers[last];
-    head->kind = CS_LAYER_HEAD;
-    head->in_dim = z->width;
-    head->vocab = z->vocab;
-    head->norm = family->norm;
-    head->norm_eps = z->norm_eps;
-    CS_TRY(csi_builder_norm(b, last, CS_SLOT_NORM1_W, CS_SLOT_NORM1_B,
-                            family->outer, z->width));
-    CS_TRY(csi_builder_weight(b, last, CS_SLOT_HEAD_W,
-                              family->outer[CS_SLOT_HEAD_W],
-                              CS_SHAPE(z->vocab, z->width), z->init_std));
     return CS_OK;
 }

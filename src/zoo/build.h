@@ -35,7 +35,7 @@ CS_NODISCARD cs_status csi_builder_layers(cs_module *module, int64_t n_layers);
 CS_NODISCARD cs_status csi_build_block(csi_builder *b, const csi_family *family,
                                        const csi_sizes *sizes, int32_t layer,
                                        int32_t index);
+struct csi_decoder;
 CS_NODISCARD cs_status csi_build_language_model(csi_builder *b,
-                                                const csi_family *family,
-                                                const csi_sizes *sizes);
+                                                const struct csi_decoder *d);
 #endif

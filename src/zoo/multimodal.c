@@ -12,6 +12,7 @@
 #include "base/str.h"
 
 #include "build_encoder.h"
+#include "decoder.h"
 
 #include <regex.h>
 #include <string.h>
@@ -34,27 +35,67 @@ static void close_source(module_source *source)
     *source = (module_source){0};
 }
 
-/* A contrastive model's file holds two towers; ours is its vision_config, with
- * or without a model_type of its own. */
-static cs_status descend_to_vision(json_t *config, const char *where,
-                                   json_t **out)
-{
-    const char *const type =
-        json_string_value(json_object_get(config, "model_type"));
-    json_t *const vision = json_object_get(config, "vision_config");
+/* What the inner config of a whole model is where it does not say so, and what
+ * its model_type means where it says something else. */
+static const struct {
+    const char *outer, *inner;
+} INNER_TYPES[] = {
+    {"clip", "clip_vision_model"},
+    {"siglip", "siglip_vision_model"},
+    {"qwen2_vl", "qwen2_vl_vision"},
+    {"qwen2_audio", "qwen2_audio_encoder"},
+};
 
-    if (type == NULL || strcmp(type, "siglip") != 0 || vision == NULL) {
+static const char *inner_type(const char *type)
+{
+    for (size_t i = 0; i < sizeof INNER_TYPES / sizeof INNER_TYPES[0]; i++) {
+        if (type != NULL && strcmp(type, INNER_TYPES[i].outer) == 0) {
+            return INNER_TYPES[i].inner;
+        }
+    }
+    return type;
+}
+
+/* The file of a whole model (contrastive, or vision or audio with language)
+ * holds its encoder's config inside. */
+static cs_status descend_to_encoder(json_t **config, const char *where)
+{
+    json_t *const vision = json_object_get(*config, "vision_config");
+    json_t *const audio = json_object_get(*config, "audio_config");
+    const char *const outer =
+        json_string_value(json_object_get(*config, "model_type"));
+    json_t *const inner = vision != NULL ? vision : audio;
+
+    if (inner == NULL) {
         return CS_OK;
     }
-    CS_CHECK(json_is_object(vision), CS_ERR_FORMAT,
-             "%s: key 'vision_config': wanted an object", where);
-    CS_CHECK(json_object_set_new(vision, "model_type",
-                                 json_string("siglip_vision_model")) == 0,
-             CS_ERR_NOMEM, "no memory for a vision_config");
-    json_incref(vision);
-    json_decref(config);
-    *out = vision;
+    CS_CHECK(vision == NULL || audio == NULL, CS_ERR_UNSUPPORTED,
+             "unsupported: %s: both vision_config and audio_config; give a "
+             "folder of one encoder",
+             where);
+    CS_CHECK(json_is_object(inner), CS_ERR_FORMAT,
+             "%s: key '%s': wanted an object", where,
+             vision != NULL ? "vision_config" : "audio_config");
+    const char *type = json_string_value(json_object_get(inner, "model_type"));
+    type = inner_type(type != NULL ? type : outer);
+    CS_CHECK(type == NULL || json_object_set_new(inner, "model_type",
+                                                 json_string(type)) == 0,
+             CS_ERR_NOMEM, "%s: no memory for model_type", where);
+    json_incref(inner);
+    json_decref(*config);
+    *config = inner;
     return CS_OK;
+}
+
+/* EVA-CLIP's remote code calls itself CLIP; it has keys of its own. */
+static const char *family_name(const json_t *config, const char *model_type)
+{
+    const bool is_eva = json_object_get(config, "k_bias") != NULL ||
+                        json_object_get(config, "post_layernorm") != NULL ||
+                        json_object_get(config, "use_rms_norm") != NULL;
+
+    return is_eva && strcmp(model_type, "clip_vision_model") == 0 ? "evaclip"
+                                                                  : model_type;
 }
 
 static cs_status open_source(const char *name, const char *from,
@@ -78,9 +119,11 @@ static cs_status open_source(const char *name, const char *from,
     }
     CS_CHECK(json_is_object(s->config), CS_ERR_FORMAT,
              "%s: wanted a JSON object", s->where);
-    CS_TRY(descend_to_vision(s->config, s->where, &s->config));
+    if (!is_language_model) {
+        CS_TRY(descend_to_encoder(&s->config, s->where));
+    }
     CS_TRY(csi_json_string(s->config, "model_type", s->where, &model_type));
-    s->family = csi_family_find(model_type);
+    s->family = csi_family_find(family_name(s->config, model_type));
     CS_CHECK(s->family != NULL, CS_ERR_UNSUPPORTED,
              "unsupported: %s: model_type '%s' (`cornstarch models` lists what "
              "is offered)",
@@ -105,7 +148,7 @@ static cs_status print_hf_config(const module_source *source, char **out)
                                                            ->architecture)) ==
                       0,
                   CS_ERR_NOMEM, "%s", source->where);
-    if (source->family->modality == CS_MODALITY_VISION) {
+    if (strcmp(source->family->id, "siglip") == 0) { /* no pooling head */
         CS_CHECK_GOTO(done,
                       json_object_set_new(copy, "vision_use_head",
                                           json_false()) == 0,
@@ -160,97 +203,81 @@ static cs_status apply_freeze(cs_graph *graph, int32_t module,
     return CS_OK;
 }
 
-/* What one projector is. */
-typedef struct projector_sizes {
-    cs_projector_type type;
-    const char *activation; /* borrowed */
-    int64_t hidden;
-} projector_sizes;
-
-/* A folder with weights says what they are; it wins over the recipe. */
-static cs_status read_projector(const json_t *config, const char *where,
-                                int64_t width, int64_t language_width,
-                                projector_sizes *out)
+/* "crop_size" where the picture is cropped, else "size": a number, or an
+ * object of sides. 0 = not said. */
+static int64_t picture_of(const json_t *config)
 {
-    const char *type = NULL;
-    int64_t features = 0;
+    const json_t *size = json_object_get(config, "size");
+    const json_t *const crop = json_object_get(config, "crop_size");
 
-    CS_TRY(csi_json_check_format(config, "cornstarch.projector", where));
-    CS_TRY(csi_json_string(config, "type", where, &type));
-    out->type =
-        strcmp(type, "linear") == 0 ? CS_PROJECTOR_LINEAR : CS_PROJECTOR_MLP;
-    CS_CHECK(out->type == CS_PROJECTOR_LINEAR || strcmp(type, "mlp") == 0,
-             CS_ERR_UNSUPPORTED,
-             "unsupported: %s: key 'type': wanted mlp or linear, got '%.40s'",
-             where, type);
-    CS_TRY(csi_json_string(config, "activation", where, &out->activation));
-    CS_TRY(csi_json_i64(config, "hidden_size", where,
-                        out->type == CS_PROJECTOR_MLP ? 1 : 0, CSI_MAX_SIZE,
-                        &out->hidden));
-    CS_TRY(csi_json_i64(config, "in_features", where, 1, CSI_MAX_SIZE,
-                        &features));
-    CS_CHECK(features == width, CS_ERR_FORMAT,
-             "%s: key 'in_features': wanted %lld, got %lld", where,
-             (long long)width, (long long)features);
-    CS_TRY(csi_json_i64(config, "out_features", where, 1, CSI_MAX_SIZE,
-                        &features));
-    CS_CHECK(features == language_width, CS_ERR_FORMAT,
-             "%s: key 'out_features': wanted %lld, got %lld", where,
-             (long long)language_width, (long long)features);
-    return CS_OK;
+    if (json_is_true(json_object_get(config, "do_center_crop")) &&
+        crop != NULL) {
+        size = crop;
+    }
+    if (json_is_object(size)) {
+        const json_t *const height = json_object_get(size, "height");
+        size = height != NULL ? height : json_object_get(size, "shortest_edge");
+    }
+    return json_is_integer(size) ? json_integer_value(size) : 0;
 }
 
-static cs_status add_projector(csi_builder *b, const char *where,
-                               const projector_sizes *z, int64_t language_width)
+/* What the encoder's processor will make of a picture or a recording: side of
+ * pictures (0 = not said), whether sound is padded to all positions. Whisper's
+ * own processor pads; a folder that does not want it says "padding": false. */
+static cs_status read_processor(const cs_encoder_config *e, int64_t *picture,
+                                bool *pads)
 {
-    cs_module *m = &b->graph->modules[b->module];
-    cs_activation activation = CS_ACT_NONE;
-    csi_str text = {0};
-
-    CS_TRY(csi_activation_parse(z->activation, where, &activation));
-    CS_TRY(csi_build_projector(b, z->type, activation, m->width, z->hidden,
-                               language_width));
-    csi_str_addf(&text,
-                 "{\n  \"format\": \"cornstarch.projector\",\n"
-                 "  \"version\": 1,\n  \"type\": \"%s\",\n"
-                 "  \"in_features\": %lld,\n  \"hidden_size\": %lld,\n"
-                 "  \"out_features\": %lld,\n  \"activation\": \"%s\"\n}\n",
-                 z->type == CS_PROJECTOR_MLP ? "mlp" : "linear",
-                 (long long)m->width,
-                 (long long)(z->type == CS_PROJECTOR_MLP ? z->hidden : 0),
-                 (long long)language_width, z->activation);
-    m->projector_config = text.data;
-    CS_CHECK(!text.failed, CS_ERR_NOMEM, "projector of %s", m->name);
-    return CS_OK;
-}
-
-static cs_status build_projector(csi_builder *b, const cs_encoder_config *e,
-                                 int64_t language_width)
-{
-    cs_module *m = &b->graph->modules[b->module];
-    const cs_projector_config *c = &e->projector;
-    projector_sizes sizes = {
-        .type = c->type,
-        .activation = c->activation != NULL ? c->activation : "gelu",
-        .hidden = c->hidden_size > 0 ? c->hidden_size : language_width,
-    };
-    json_t *config = NULL;
-    char *where = NULL;
+    char *path = NULL;
+    json_t *json = NULL;
     cs_status st = CS_OK;
 
-    if (c->from == NULL) {
-        return add_projector(b, m->name, &sizes, language_width);
+    *picture = e->processor.image_size;
+    *pads = e->from != NULL;
+    if (e->from == NULL) {
+        return CS_OK;
     }
-    CS_TRY_GOTO(done, copy_text(c->from, &m->projector_source));
-    CS_TRY_GOTO(done, csi_path_join(c->from, "config.json", &where));
-    CS_TRY_GOTO(done, csi_json_load(where, MAX_CONFIG_BYTES, &config));
-    CS_TRY_GOTO(done, read_projector(config, where, m->width, language_width,
-                                     &sizes));
-    CS_TRY_GOTO(done, add_projector(b, where, &sizes, language_width));
+    CS_TRY(csi_path_join(e->from, "preprocessor_config.json", &path));
+    if (csi_file_exists(path)) {
+        CS_TRY_GOTO(done, csi_json_load(path, MAX_CONFIG_BYTES, &json));
+        CS_CHECK_GOTO(done, json_is_object(json), CS_ERR_FORMAT,
+                      "%s: wanted an object", path);
+        *picture = *picture != 0 ? *picture : picture_of(json);
+        *pads = !json_is_false(json_object_get(json, "padding"));
+    }
 done:
-    json_decref(config);
-    csi_free(where);
+    json_decref(json);
+    csi_free(path);
     return st;
+}
+
+/* Rows side by side: as asked, or as a merger takes them. */
+static int32_t stack_of(const cs_encoder_config *e, const csi_encoder *encoder,
+                        const csi_projector *projector)
+{
+    if (e->stack > 0) {
+        return e->stack;
+    }
+    if (projector->type != CS_PROJECTOR_MERGER) {
+        return 1;
+    }
+    return encoder->merge > 1 ? encoder->merge * encoder->merge : 4;
+}
+
+/* A merger's weights are in the encoder's own folder where it has one. */
+static cs_status place_projector(const cs_encoder_config *e,
+                                 const csi_encoder *encoder,
+                                 const csi_projector *projector, cs_module *m)
+{
+    const char *const *merger = encoder->family.encoder->merger_prefixes;
+
+    if (e->projector.from != NULL) {
+        return copy_text(e->projector.from, &m->projector_source);
+    }
+    if (projector->type == CS_PROJECTOR_MERGER && merger != NULL) {
+        m->projector_prefixes = merger;
+        return copy_text(e->from, &m->projector_source);
+    }
+    return CS_OK;
 }
 
 static cs_status build_encoder(csi_builder *b, const cs_encoder_config *e,
@@ -259,27 +286,38 @@ static cs_status build_encoder(csi_builder *b, const cs_encoder_config *e,
     cs_graph *g = b->graph;
     cs_module *m = &g->modules[b->module];
     module_source source = {0};
-    csi_sizes sizes;
+    csi_projector projector = {0};
+    csi_encoder encoder;
+    int64_t picture = 0;
+    bool pads = false;
     cs_status st = CS_OK;
     const cs_freeze projector_freeze = {.all = e->projector.freeze};
 
     CS_TRY_GOTO(done, copy_text(e->name, &m->name));
     CS_TRY_GOTO(done, open_source(e->name, e->from, e->hf_config_json, false,
                                   &source));
-    CS_TRY_GOTO(done, csi_sizes_read(source.family, source.config, source.where,
-                                     &sizes));
+    CS_TRY_GOTO(done, read_processor(e, &picture, &pads));
+    CS_TRY_GOTO(done, csi_encoder_read(source.family, source.config,
+                                       source.where, picture, &encoder));
+    CS_TRY_GOTO(done, csi_projector_read(e, &projector));
     m->modality = source.family->modality;
+    m->pads_audio = m->modality == CS_MODALITY_AUDIO && pads;
     CS_TRY_GOTO(done, copy_text(source.family->id, &m->family));
-    if (source.family->prefix[0] != NULL) {
-        m->name_prefixes = source.family->prefix;
-    }
     CS_TRY_GOTO(done, copy_text(e->from, &m->source));
     CS_TRY_GOTO(done, print_hf_config(&source, &m->hf_config));
-    CS_TRY_GOTO(done, csi_build_encoder(b, source.family, &sizes, e->pool));
-    CS_TRY_GOTO(done, build_projector(b, e, language_width));
+    const csi_feature_choice choice = {
+        .layer = e->feature_layer,
+        .drops_class = e->feature_select == CS_FEATURE_DEFAULT,
+        .pool = e->pool,
+        .stack = stack_of(e, &encoder, &projector),
+    };
+    CS_TRY_GOTO(done, csi_build_encoder(b, &encoder, &choice));
+    CS_TRY_GOTO(done, place_projector(e, &encoder, &projector, m));
+    CS_TRY_GOTO(done, csi_build_projector(b, &projector, language_width));
     CS_TRY_GOTO(done, apply_freeze(g, b->module, false, &e->freeze));
     CS_TRY_GOTO(done, apply_freeze(g, b->module, true, &projector_freeze));
 done:
+    csi_projector_fini(&projector);
     close_source(&source);
     return st;
 }
@@ -287,7 +325,7 @@ done:
 static cs_status build_language_model(csi_builder *b,
                                       const cs_language_model_config *c,
                                       const module_source *source,
-                                      const csi_sizes *sizes)
+                                      const csi_decoder *decoder)
 {
     cs_module *m = &b->graph->modules[b->module];
 
@@ -296,7 +334,7 @@ static cs_status build_language_model(csi_builder *b,
     CS_TRY(copy_text(source->family->id, &m->family));
     CS_TRY(copy_text(c->from, &m->source));
     CS_TRY(print_hf_config(source, &m->hf_config));
-    CS_TRY(csi_build_language_model(b, source->family, sizes));
+    CS_TRY(csi_build_language_model(b, decoder));
     CS_TRY(apply_freeze(b->graph, b->module, false, &c->freeze));
     return CS_OK;
 }
@@ -307,7 +345,7 @@ cs_status cs_zoo_build(const cs_config *config, cs_graph **out)
     const int32_t n_encoders = config->model.n_encoders;
     cs_status st = CS_OK;
     module_source source = {0};
-    csi_sizes sizes;
+    csi_decoder decoder;
     cs_graph *g = csi_calloc(1, sizeof *g);
     csi_builder b = {.graph = g};
 
@@ -318,15 +356,15 @@ cs_status cs_zoo_build(const cs_config *config, cs_graph **out)
     g->attention = config->model.attention;
     CS_TRY_GOTO(undo, open_source("language_model", lm->from,
                                   lm->hf_config_json, true, &source));
-    CS_TRY_GOTO(undo, csi_sizes_read(source.family, source.config, source.where,
-                                     &sizes));
+    CS_TRY_GOTO(undo, csi_decoder_read(source.family, source.config,
+                                       source.where, &decoder));
     for (int32_t i = 0; i < n_encoders; i++) {
         b.module = i;
-        CS_TRY_GOTO(undo,
-                    build_encoder(&b, &config->model.encoders[i], sizes.width));
+        CS_TRY_GOTO(undo, build_encoder(&b, &config->model.encoders[i],
+                                        decoder.sizes.width));
     }
     b.module = n_encoders;
-    CS_TRY_GOTO(undo, build_language_model(&b, lm, &source, &sizes));
+    CS_TRY_GOTO(undo, build_language_model(&b, lm, &source, &decoder));
     CS_TRY_GOTO(undo, cs_graph_check(g));
     close_source(&source);
     *out = g;

@@ -2,14 +2,20 @@
 /* The only list of families. */
 #include "cornstarch/zoo.h"
 
-#include "family.h"
+#include "decoder.h"
+#include "encoder.h"
 
 #include <string.h>
 
 static const csi_family *const FAMILIES[] = {
-    &csi_family_llama,
-    &csi_family_siglip,
-    &csi_family_whisper,
+    &csi_family_llama,       &csi_family_mistral,    &csi_family_mixtral,
+    &csi_family_qwen2,       &csi_family_qwen3,      &csi_family_qwen3_moe,
+    &csi_family_gemma,       &csi_family_gemma2,     &csi_family_gemma3,
+    &csi_family_phi3,        &csi_family_internlm2,  &csi_family_gpt2,
+    &csi_family_vit,         &csi_family_clip,       &csi_family_siglip,
+    &csi_family_dinov2,      &csi_family_intern_vit, &csi_family_evaclip,
+    &csi_family_pixtral,     &csi_family_qwen2_vl,   &csi_family_whisper,
+    &csi_family_qwen2_audio,
 };
 
 enum {

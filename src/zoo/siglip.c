@@ -2,10 +2,40 @@
 /* SigLIP vision tower: patches, learned positions, pre-norm encoder, last
  * layer norm. Features are its last_hidden_state; the pooling head that the
  * contrastive model adds is not part of a multimodal language model. Names
- * and defaults as transformers' SiglipVisionConfig. */
-#include "family.h"
+ * and defaults as transformers' SiglipVisionConfig. Pictures of another size
+ * have positions as the class makes them with interpolate_pos_encoding. */
+#include "encoder.h"
 
 #define LAYER "vision_model.encoder.layers.%d."
+
+/* transformers 4 and the hub; transformers 5; inside LLaVA */
+static const char *const PREFIXES[] = {
+    "vision_model.",
+    "",
+    "vision_tower.vision_model.",
+    "model.vision_tower.vision_model.",
+    "vision_tower.",
+    "model.vision_tower.",
+    NULL,
+};
+static const char *const IGNORED[] = {
+    "head.",
+    "embeddings.position_ids",
+    "text_model.",
+    "logit_scale",
+    "logit_bias",
+    "language_model.",
+    "lm_head.",
+    "model.language_model.",
+    "multi_modal_projector.",
+    "model.multi_modal_projector.",
+    NULL,
+};
+static const struct csi_encoder_traits TRAITS = {
+    .prefixes = PREFIXES,
+    .ignored = IGNORED,
+    .resamples = true,
+};
 
 const csi_family csi_family_siglip = {
     .id = "siglip",
@@ -25,10 +55,7 @@ const csi_family csi_family_siglip = {
     .activation_default = "gelu_pytorch_tanh",
     .norm_eps_key = "layer_norm_eps",
     .norm_eps_default = 1e-6,
-    .fixed =
-        {
-            {"attention_dropout", "0.0", "0"},
-        },
+    .dropout = {"attention_dropout"},
     .block =
         {
             [CS_SLOT_NORM1_W] = LAYER "layer_norm1.weight",
@@ -58,6 +85,5 @@ const csi_family csi_family_siglip = {
             [CS_SLOT_NORM1_W] = "vision_model.post_layernorm.weight",
             [CS_SLOT_NORM1_B] = "vision_model.post_layernorm.bias",
         },
-    /* transformers 4 and the hub; transformers 5 */
-    .prefix = {"vision_model.", ""},
+    .encoder = &TRAITS,
 };

@@ -4,18 +4,25 @@
  * (torch_dtype, use_cache, ...) pass. */
 #include "sizes.h"
 
+#include "cornstarch/log.h"
+
 #include "base/alloc.h"
 
 #include <string.h>
 
-static cs_status read_size(const json_t *config, const char *where,
-                           csi_size_key key, int64_t *out)
+cs_status csi_size_read(const json_t *config, const char *where,
+                        csi_size_key key, int64_t *out)
 {
     if (key.name == NULL) {
         *out = 0;
         return CS_OK;
     }
     const json_t *value = json_object_get(config, key.name);
+    if (value == NULL && key.other_name != NULL &&
+        json_object_get(config, key.other_name) != NULL) {
+        key.name = key.other_name;
+        value = json_object_get(config, key.name);
+    }
     if (key.fallback != -1 && (value == NULL || json_is_null(value))) {
         *out = key.fallback;
         return CS_OK;
@@ -63,6 +70,7 @@ cs_status csi_activation_parse(const char *name, const char *where,
         {"gelu_pytorch_tanh", CS_ACT_GELU_TANH},
         {"gelu_new", CS_ACT_GELU_TANH},
         {"silu", CS_ACT_SILU},
+        {"gelu_fast", CS_ACT_GELU_TANH},
         {"swish", CS_ACT_SILU},
         {"relu", CS_ACT_RELU},
         {"quick_gelu", CS_ACT_QUICK_GELU},
@@ -91,6 +99,9 @@ static cs_status derive_sizes(const csi_family *family, const char *where,
                  (long long)s->width, (long long)s->heads);
         s->head_dim = s->width / s->heads;
     }
+    if (s->mlp_dim == -2) {
+        s->mlp_dim = 4 * s->width;
+    }
     CS_CHECK(s->layers <= CSI_MAX_LAYERS, CS_ERR_FORMAT,
              "%s: key '%s': wanted at most %d, got %lld", where,
              family->layers.name, CSI_MAX_LAYERS, (long long)s->layers);
@@ -110,38 +121,47 @@ static cs_status derive_sizes(const csi_family *family, const char *where,
     return CS_OK;
 }
 
-/* transformers 4 has the base as a key of its own, 5 in rope_parameters. */
-static cs_status read_rope(const csi_family *family, const json_t *config,
-                           const char *where, csi_sizes *s)
+/* Dropout changes training only; a published configuration must load. */
+static cs_status warn_of_dropout(const csi_family *family, const json_t *config,
+                                 const char *where)
 {
-    const json_t *parameters = json_object_get(config, "rope_parameters");
-    const char *type = "default";
-    const char *key = NULL;
-    const json_t *value = NULL;
-
-    s->rope_theta = family->rope_default;
-    CS_TRY(csi_json_opt_f64(config, family->rope_key, where, &s->rope_theta));
-    if (parameters != NULL && !json_is_null(parameters)) {
-        CS_CHECK(json_is_object(parameters), CS_ERR_FORMAT,
-                 "%s: key 'rope_parameters': wanted an object", where);
-        CS_TRY(csi_json_opt_string(parameters, "rope_type", where, &type));
-        CS_CHECK(strcmp(type, "default") == 0, CS_ERR_UNSUPPORTED,
-                 "unsupported: %s: rope_type '%.40s' (offered: default)", where,
-                 type);
-        json_object_foreach((json_t *)(uintptr_t)parameters, key, value)
-        {
-            CS_CHECK(strcmp(key, "rope_type") == 0 ||
-                         strcmp(key, family->rope_key) == 0,
-                     CS_ERR_UNSUPPORTED,
-                     "unsupported: %s: rope_parameters: key '%.40s'", where,
-                     key);
+    for (int i = 0; i < CSI_FAMILY_DROPOUTS; i++) {
+        const char *const key = family->dropout[i];
+        double p = 0.0;
+        if (key == NULL) {
+            continue;
         }
-        CS_TRY(csi_json_opt_f64(parameters, family->rope_key, where,
-                                &s->rope_theta));
+        CS_TRY(csi_json_opt_f64(config, key, where, &p));
+        if (p > 0.0) {
+            cs_log(CS_LOG_WARN, "zoo",
+                   "%s: key '%s' is %g: dropout is not offered, training runs "
+                   "without it",
+                   where, key, p);
+        }
     }
-    CS_CHECK(s->rope_theta > 0.0, CS_ERR_FORMAT,
-             "%s: key '%s': wanted a number above 0, got %g", where,
-             family->rope_key, s->rope_theta);
+    return CS_OK;
+}
+
+static cs_status read_activation(const csi_family *family, const json_t *config,
+                                 const char *where, cs_activation *out)
+{
+    const char *activation = family->activation_default;
+
+    CS_TRY(csi_json_opt_string(config, family->activation_key, where,
+                               &activation));
+    if (family->gelu_is_tanh && strcmp(activation, "gelu") == 0) {
+        activation = "gelu_pytorch_tanh";
+    }
+    return csi_activation_parse(activation, where, out);
+}
+
+static cs_status read_switch(const json_t *config, const char *key,
+                             const char *where, bool fallback, bool *out)
+{
+    *out = key == NULL || fallback;
+    if (key != NULL) {
+        CS_TRY(csi_json_opt_bool(config, key, where, out));
+    }
     return CS_OK;
 }
 
@@ -149,7 +169,6 @@ cs_status csi_sizes_read(const csi_family *family, const json_t *config,
                          const char *where, csi_sizes *out)
 {
     csi_sizes s = {.norm_eps = family->norm_eps_default};
-    const char *activation = family->activation_default;
     const struct {
         csi_size_key key;
         int64_t *value;
@@ -167,33 +186,29 @@ cs_status csi_sizes_read(const csi_family *family, const json_t *config,
         {family->channels, &s.channels},
     };
 
+    const json_t *quantized = json_object_get(config, "quantization_config");
+    CS_CHECK(quantized == NULL || json_is_null(quantized), CS_ERR_UNSUPPORTED,
+             "unsupported: %s: key 'quantization_config': only weights in "
+             "f32, f16 and bf16 are offered",
+             where);
     CS_TRY(check_fixed(family, config, where));
     for (size_t i = 0; i < sizeof SIZES / sizeof SIZES[0]; i++) {
-        CS_TRY(read_size(config, where, SIZES[i].key, SIZES[i].value));
+        CS_TRY(csi_size_read(config, where, SIZES[i].key, SIZES[i].value));
     }
     CS_TRY(derive_sizes(family, where, &s));
-    CS_TRY(csi_json_opt_string(config, family->activation_key, where,
-                               &activation));
-    CS_TRY(csi_activation_parse(activation, where, &s.activation));
+    CS_TRY(read_activation(family, config, where, &s.activation));
     if (family->norm_eps_key != NULL) {
         CS_TRY(csi_json_opt_f64(config, family->norm_eps_key, where,
                                 &s.norm_eps));
     }
-    if (family->rope_key != NULL) {
-        CS_TRY(read_rope(family, config, where, &s));
-    }
     CS_TRY(csi_json_opt_f64(config, "initializer_range", where, &s.init_std));
     CS_CHECK(s.norm_eps > 0.0 && s.init_std >= 0.0, CS_ERR_FORMAT,
              "%s: norm eps and initializer_range must not be negative", where);
-    if (family->attention_bias_key != NULL) {
-        CS_TRY(csi_json_opt_bool(config, family->attention_bias_key, where,
-                                 &s.has_attention_bias));
-        CS_TRY(csi_json_opt_bool(config, family->mlp_bias_key, where,
-                                 &s.has_mlp_bias));
-    } else {
-        s.has_attention_bias = true;
-        s.has_mlp_bias = true;
-    }
+    CS_TRY(read_switch(config, family->attention_bias_key, where,
+                       family->bias_default, &s.has_attention_bias));
+    CS_TRY(read_switch(config, family->mlp_bias_key, where,
+                       family->bias_default, &s.has_mlp_bias));
+    CS_TRY(warn_of_dropout(family, config, where));
     *out = s;
     return CS_OK;
 }

@@ -14,9 +14,11 @@ enum {
 typedef struct csi_sizes {
     int64_t width, layers, heads, kv_heads, head_dim, mlp_dim;
     int64_t vocab, max_positions, image_size, patch_size, channels;
+    int64_t experts; /* of the block to build, mlp_dim wide each; 0 = dense */
     cs_activation activation;
-    double norm_eps, rope_theta;
-    double init_std; /* 0 = 1 / sqrt(fan in) */
+    double norm_eps;
+    double init_std;    /* 0 = 1 / sqrt(fan in) */
+    double layer_scale; /* initial value */
     bool has_attention_bias, has_mlp_bias;
 } csi_sizes;
 
@@ -25,6 +27,9 @@ typedef struct csi_sizes {
 CS_NODISCARD cs_status csi_sizes_read(const csi_family *family,
                                       const json_t *config, const char *where,
                                       csi_sizes *out);
+/* One size by its key or its other name, by its fallback where it is absent. */
+CS_NODISCARD cs_status csi_size_read(const json_t *config, const char *where,
+                                     csi_size_key key, int64_t *out);
 CS_NODISCARD cs_status csi_activation_parse(const char *name, const char *where,
                                             cs_activation *out);
 #endif

@@ -1,9 +1,19 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Whisper's encoder: two convolutions over log-mel frames (the second halves
  * their number), fixed sinusoids, pre-norm encoder; keys have no bias. A
- * recording has as many rows as it has sound: nothing is padded to 30 s.
+ * recording has as many rows as it has sound, unless its processor pads it to
+ * 30 s as that of a pretrained checkpoint does.
  * Names as the state dict of transformers' WhisperEncoder. */
-#include "family.h"
+#include "encoder.h"
+
+/* WhisperEncoder; a whole WhisperForConditionalGeneration, WhisperModel */
+static const char *const PREFIXES[] = {"", "model.encoder.", "encoder.", NULL};
+static const char *const IGNORED[] = {"decoder.", "model.decoder.", "proj_out.",
+                                      NULL};
+static const struct csi_encoder_traits TRAITS = {
+    .prefixes = PREFIXES,
+    .ignored = IGNORED,
+};
 
 const csi_family csi_family_whisper = {
     .id = "whisper",
@@ -24,12 +34,10 @@ const csi_family csi_family_whisper = {
     .norm_eps_default = 1e-5,
     .fixed =
         {
-            {"dropout", "0.0", "0"},
-            {"attention_dropout", "0.0", "0"},
-            {"activation_dropout", "0.0", "0"},
-            {"encoder_layerdrop", "0.0", "0"},
             {"scale_embedding", "false", NULL},
         },
+    .dropout = {"dropout", "attention_dropout", "activation_dropout",
+                "encoder_layerdrop"},
     .block =
         {
             [CS_SLOT_NORM1_W] = "layers.%d.self_attn_layer_norm.weight",
@@ -58,6 +66,5 @@ const csi_family csi_family_whisper = {
             [CS_SLOT_NORM1_W] = "layer_norm.weight",
             [CS_SLOT_NORM1_B] = "layer_norm.bias",
         },
-    /* WhisperEncoder; a whole WhisperForConditionalGeneration, WhisperModel */
-    .prefix = {"", "model.encoder.", "encoder."},
+    .encoder = &TRAITS,
 };

@@ -579,13 +579,13 @@ static void rotary_parameters_of_both_versions_are_read(void **state)
     assert_near(theta, 400.0, 1e-9 * 400.0);
     assert_ok(theta_of(ROPE("rope_parameters: null"), &theta));
     assert_near(theta, 10000.0, 1e-9 * 10000.0);
-    assert_fails(theta_of(ROPE("rope_parameters: {rope_type: llama3, factor: "
+    assert_fails(theta_of(ROPE("rope_parameters: {rope_type: spiral, factor: "
                                "8.0}"),
                           &theta),
-                 CS_ERR_UNSUPPORTED, "rope_type 'llama3'");
-    assert_fails(theta_of(ROPE("rope_parameters: {partial_rotary_factor: 0.5}"),
+                 CS_ERR_UNSUPPORTED, "rope_type 'spiral'");
+    assert_fails(theta_of(ROPE("rope_parameters: {mrope_section: [1, 1]}"),
                           &theta),
-                 CS_ERR_UNSUPPORTED, "partial_rotary_factor");
+                 CS_ERR_UNSUPPORTED, "mrope_section");
     assert_fails(theta_of(ROPE("rope_theta: 0"), &theta), CS_ERR_FORMAT,
                  "above 0");
 }

@@ -313,11 +313,11 @@ static void bad_models_are_refused(void **state)
         {"  language_model: {config: {model_type: llama, hidden_size: 16, "
          "intermediate_size: 8, num_hidden_layers: 1, num_attention_heads: 4, "
          "vocab_size: 9, rope_scaling: {factor: 8}}}\n",
-         CS_ERR_UNSUPPORTED, "rope_scaling"},
+         CS_ERR_UNSUPPORTED, "rope_type 'default': key 'factor'"},
         {"  language_model: {config: {model_type: llama, hidden_size: 16, "
          "intermediate_size: 8, num_hidden_layers: 1, num_attention_heads: 4, "
-         "vocab_size: 9, tie_word_embeddings: true}}\n",
-         CS_ERR_UNSUPPORTED, "tie_word_embeddings"},
+         "vocab_size: 9, quantization_config: {bits: 4}}}\n",
+         CS_ERR_UNSUPPORTED, "quantization_config"},
         {"  encoders:\n    v: {config: {model_type: siglip_vision_model, "
          "image_size: 10, patch_size: 4}, placeholder: \"<v>\"}\n"
          "  language_model: {config: " CST_LLAMA_CONFIG "}\n",
