@@ -225,8 +225,21 @@ typedef struct cs_loaded_microbatch {
     float **input;   /* [n_modalities]: rows of the items, or NULL */
 } cs_loaded_microbatch;
 
+/* Where a loader reads when not the dataset's own samples: evaluation lays
+ * them out anew around other items. Plans are of `index`; calls come from
+ * many threads at once. */
+typedef struct cs_loader_source {
+    const void *context;
+    const cs_index_view *index;
+    cs_status (*tokens)(const void *context, int64_t sample, int32_t *ids,
+                        int32_t *labels);
+    cs_status (*media)(const void *context, int64_t sample, int32_t run,
+                       float *rows);
+} cs_loader_source;
+
 typedef struct cs_loader_options {
     const cs_dataset *dataset; /* borrowed: must outlive the loader */
+    cs_loader_source source;   /* borrowed; context NULL = the dataset */
     int32_t n_workers;         /* >= 1 */
     int32_t replica;           /* whose microbatches */
     bool want_tokens;

@@ -34,21 +34,45 @@ CS_API CS_NODISCARD cs_status cs_model_dataset(const cs_model *model,
                                                int32_t n_files,
                                                cs_dataset **out);
 
-/* Loss per label token and its standard error over samples (ratio of sums).
- * swap_modality >= 0: every item of that modality is exchanged for the one of
- * another sample (that has one), in a fixed rotation; only samples that have
- * such an item count, so that right and swapped compare like with like. */
-typedef struct cs_evaluation {
-    double loss, stderr_;
-    int64_t n_samples, label_tokens;
-} cs_evaluation;
-/* `only_modality` >= 0 restricts to samples that have an item of it. */
+/* What each sample of an evaluation has lost, in the order of the dataset. */
+typedef struct cs_sample_losses {
+    int64_t n;
+    double *nll;     /* [n], owned: nats, summed over its label tokens */
+    int64_t *tokens; /* [n], owned: label tokens; -1 = could not be read */
+} cs_sample_losses;
+CS_API void cs_sample_losses_fini(cs_sample_losses *losses);
+
+/* Runs the samples, decoding ahead on data.num_workers threads (0 = one per
+ * core). max_samples 0 = all. only_modality >= 0 restricts to samples that
+ * have an item of it. swap_modality >= 0 restricts likewise and exchanges
+ * every item of that modality for the one of another sample, in a fixed
+ * rotation: element i is the same sample in both, so that right and swapped
+ * compare like with like. Bad samples: as data.bad_sample says. */
 CS_API CS_NODISCARD cs_status cs_model_evaluate(cs_model *model,
                                                 const cs_dataset *dataset,
                                                 int64_t max_samples,
                                                 int32_t only_modality,
                                                 int32_t swap_modality,
-                                                cs_evaluation *out);
+                                                cs_sample_losses *out);
+
+/* Loss in nats per label token and its standard error over samples: ratio of
+ * sums (Cochran 1977, section 6.3). */
+typedef struct cs_evaluation {
+    double loss, stderr_;
+    int64_t n_samples, label_tokens;
+} cs_evaluation;
+CS_API cs_evaluation cs_evaluation_summarise(const cs_sample_losses *losses);
+
+/* The paired difference swapped - right in nats per label token over the
+ * samples that both could read, and its standard error by the same formula.
+ * ARG: the two are not of the same samples. */
+typedef struct cs_gain {
+    double gain, stderr_;
+    int64_t n_samples;
+} cs_gain;
+CS_API CS_NODISCARD cs_status
+cs_evaluation_compare(const cs_sample_losses *right,
+                      const cs_sample_losses *swapped, cs_gain *out);
 
 typedef struct cs_generate_options {
     int32_t max_new_tokens;

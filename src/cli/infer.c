@@ -23,19 +23,26 @@ static cs_status open_model(const cli_options *o, cs_model **out)
 }
 
 /* Rows appear as they are computed, except in JSON, which is whole or not at
- * all; the heading waits for the first row. */
+ * all; the heading waits for the first row. `gain` may be NULL. */
 static void print_row(const cli_options *o, const char *set, const char *media,
-                      const cs_evaluation *e, csi_str *json)
+                      const cs_sample_losses *losses, const cs_gain *gain,
+                      csi_str *json)
 {
     const bool is_first = json->length == 0;
+    const cs_evaluation e = cs_evaluation_summarise(losses);
 
     csi_str_add(json, is_first ? "[\n  {" : ",\n  {");
     cli_add_text(json, "set", set);
     cli_add_text(json, "media", media);
-    cli_add_number(json, "eval_loss", e->loss);
-    cli_add_number(json, "eval_stderr", e->stderr_);
-    cli_add_int(json, "n_samples", e->n_samples);
-    cli_add_int(json, "label_tokens", e->label_tokens);
+    cli_add_number(json, "eval_loss", e.loss);
+    cli_add_number(json, "eval_stderr", e.stderr_);
+    cli_add_int(json, "n_samples", e.n_samples);
+    cli_add_int(json, "label_tokens", e.label_tokens);
+    if (gain != NULL) {
+        cli_add_number(json, "gain_nats_per_token", gain->gain);
+        cli_add_number(json, "gain_stderr_nats_per_token", gain->stderr_);
+        cli_add_int(json, "gain_n_samples", gain->n_samples);
+    }
     csi_str_add(json, "}");
     if (o->is_json) {
         return;
@@ -44,8 +51,12 @@ static void print_row(const cli_options *o, const char *set, const char *media,
         printf("  %-10s %-26s %8s    %6s  %6s\n", "set", "media", "loss",
                "stderr", "n");
     }
-    printf("  %-10s %-26s %8.4f +- %.4f  %6" PRId64 "\n", set, media, e->loss,
-           e->stderr_, e->n_samples);
+    printf("  %-10s %-26s %8.4f +- %.4f  %6" PRId64, set, media, e.loss,
+           e.stderr_, e.n_samples);
+    if (gain != NULL) {
+        printf("  gain %.4f +- %.4f", gain->gain, gain->stderr_);
+    }
+    printf("\n");
     (void)fflush(stdout);
 }
 
@@ -66,21 +77,34 @@ static int64_t count_samples(const cli_options *o, const cs_index_view *view,
     return o->max_samples > 0 && n > o->max_samples ? o->max_samples : n;
 }
 
-/* With `swapped`, somebody else's items of the modality. */
+/* The samples with an item of the modality: with their own, and then, where
+ * there are `n` > 1 of them, with somebody else's. */
 static cs_status evaluate_media(const cli_options *o, cs_model *model,
                                 const char *set, const cs_dataset *dataset,
-                                int32_t modality, bool swapped, csi_str *json)
+                                int32_t modality, int64_t n, csi_str *json)
 {
-    cs_evaluation e;
+    const char *encoder = cs_model_config(model)->model.encoders[modality].name;
+    cs_sample_losses right = {0};
+    cs_sample_losses swapped = {0};
+    cs_gain gain;
     char label[80];
+    cs_status st = CS_OK;
 
-    (void)snprintf(label, sizeof label, "%s %s",
-                   swapped ? "somebody else's" : "right",
-                   cs_model_config(model)->model.encoders[modality].name);
-    CS_TRY(cs_model_evaluate(model, dataset, o->max_samples, modality,
-                             swapped ? modality : -1, &e));
-    print_row(o, set, label, &e, json);
-    return CS_OK;
+    CS_TRY_GOTO(done, cs_model_evaluate(model, dataset, o->max_samples,
+                                        modality, -1, &right));
+    (void)snprintf(label, sizeof label, "right %s", encoder);
+    print_row(o, set, label, &right, NULL, json);
+    if (n > 1) {
+        CS_TRY_GOTO(done, cs_model_evaluate(model, dataset, o->max_samples,
+                                            modality, modality, &swapped));
+        CS_TRY_GOTO(done, cs_evaluation_compare(&right, &swapped, &gain));
+        (void)snprintf(label, sizeof label, "somebody else's %s", encoder);
+        print_row(o, set, label, &swapped, &gain, json);
+    }
+done:
+    cs_sample_losses_fini(&right);
+    cs_sample_losses_fini(&swapped);
+    return st;
 }
 
 /* All samples, then those of each encoder that the set has media for; one
@@ -90,26 +114,23 @@ static cs_status evaluate_set(const cli_options *o, cs_model *model,
                               int32_t n_files, csi_str *json)
 {
     cs_dataset *dataset = NULL;
-    cs_evaluation e;
+    cs_sample_losses all = {0};
     cs_status st = CS_OK;
     const int32_t n_encoders = cs_model_config(model)->model.n_encoders;
 
     CS_TRY(cs_model_dataset(model, files, n_files, &dataset));
-    CS_TRY_GOTO(done,
-                cs_model_evaluate(model, dataset, o->max_samples, -1, -1, &e));
-    print_row(o, name, "all samples", &e, json);
+    CS_TRY_GOTO(done, cs_model_evaluate(model, dataset, o->max_samples, -1, -1,
+                                        &all));
+    print_row(o, name, "all samples", &all, NULL, json);
     for (int32_t m = 0; m < n_encoders; m++) {
         const int64_t n = count_samples(o, cs_dataset_index(dataset), m);
         if (n > 0) {
-            CS_TRY_GOTO(done, evaluate_media(o, model, name, dataset, m, false,
-                                             json));
-        }
-        if (n > 1) {
             CS_TRY_GOTO(done,
-                        evaluate_media(o, model, name, dataset, m, true, json));
+                        evaluate_media(o, model, name, dataset, m, n, json));
         }
     }
 done:
+    cs_sample_losses_fini(&all);
     cs_dataset_destroy(&dataset);
     return st;
 }

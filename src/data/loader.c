@@ -80,14 +80,29 @@ static bool wants(const cs_loader *loader, int32_t modality)
     return (loader->options.want_modalities >> modality & 1) != 0;
 }
 
+static cs_status dataset_tokens(const void *context, int64_t sample,
+                                int32_t *ids, int32_t *labels)
+{
+    CS_TRY(cs_dataset_tokens(context, sample, ids, labels));
+    return CS_OK;
+}
+
+static cs_status dataset_media(const void *context, int64_t sample, int32_t run,
+                               float *rows)
+{
+    CS_TRY(cs_dataset_media(context, sample, run, rows));
+    return CS_OK;
+}
+
 static cs_status load_tokens(const cs_loader *loader, const task *t,
                              cs_loaded_microbatch *loaded)
 {
     const cs_microbatch *const mb = find_microbatch(loader, t->microbatch);
     const int64_t begin = mb->token_begin[t->sample];
+    const cs_loader_source *const source = &loader->options.source;
     const cs_status st =
-        cs_dataset_tokens(loader->options.dataset, mb->samples[t->sample],
-                          loaded->ids + begin, loaded->labels + begin);
+        source->tokens(source->context, mb->samples[t->sample],
+                       loaded->ids + begin, loaded->labels + begin);
 
     if (st != CS_OK) {
         for (int64_t i = begin; i < mb->token_begin[t->sample + 1]; i++) {
@@ -102,16 +117,16 @@ static cs_status load_tokens(const cs_loader *loader, const task *t,
 static cs_status load_item(const cs_loader *loader, const task *t,
                            cs_loaded_microbatch *loaded)
 {
-    const cs_dataset *const dataset = loader->options.dataset;
+    const cs_loader_source *const source = &loader->options.source;
     const cs_microbatch *const mb = find_microbatch(loader, t->microbatch);
     const cs_batch_item *const item = &mb->modality[t->modality].items[t->item];
-    const int64_t columns = cs_dataset_processor(dataset, t->modality)->columns;
-    const int64_t n_rows =
-        cs_dataset_index(dataset)->runs[item->run].input_rows;
+    const int64_t columns =
+        cs_dataset_processor(loader->options.dataset, t->modality)->columns;
+    const int64_t n_rows = source->index->runs[item->run].input_rows;
     float *const rows =
         loaded->input[t->modality] + item->input_begin * columns;
     const cs_status st =
-        cs_dataset_media(dataset, item->sample, item->run, rows);
+        source->media(source->context, item->sample, item->run, rows);
 
     if (st != CS_OK) {
         memset(rows, 0, (size_t)(n_rows * columns) * sizeof *rows);
@@ -178,6 +193,14 @@ cs_status cs_loader_create(const cs_loader_options *options, cs_loader **out)
 
     CS_CHECK(loader != NULL, CS_ERR_NOMEM, "loader object");
     loader->options = *options;
+    if (options->source.context == NULL) {
+        loader->options.source = (cs_loader_source){
+            .context = options->dataset,
+            .index = cs_dataset_index(options->dataset),
+            .tokens = dataset_tokens,
+            .media = dataset_media,
+        };
+    }
     csi_mutex_init(&loader->lock);
     csi_cond_init(&loader->has_work);
     csi_cond_init(&loader->is_done);

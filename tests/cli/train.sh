@@ -32,6 +32,15 @@ printf -- '--- eval\n'
 cornstarch eval runs/tiny
 cornstarch eval runs/tiny --format json --data heldout.json --max-samples 1 |
     python3 -c 'import json, sys; print([sorted(x) for x in json.load(sys.stdin)])'
+cornstarch eval runs/tiny --format json --data heldout.json |
+    python3 -c '
+import json, sys
+for row in json.load(sys.stdin):
+    print(row["media"], sorted(k for k in row if k.startswith("gain")))
+    if "gain_n_samples" in row:
+        gain = row["eval_loss"] - right
+        print(abs(gain - row["gain_nats_per_token"]) < 1e-7, row["gain_n_samples"])
+    right = row["eval_loss"]'
 cornstarch eval runs/tiny --checkpoint 3 >checkpoint.txt
 cornstarch eval three >three.txt
 cmp checkpoint.txt three.txt
