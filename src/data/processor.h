@@ -27,6 +27,12 @@ CS_NODISCARD cs_status csi_settings_want_flag(const csi_settings *s,
 CS_NODISCARD cs_status csi_settings_want_number(const csi_settings *s,
                                                 const char *key, double wanted);
 
+/* Whether pictures keep their shapes. */
+static inline bool csi_is_any_size(cs_resize resize)
+{
+    return resize == CS_RESIZE_LONGEST || resize == CS_RESIZE_AREA;
+}
+
 void csi_vision_begin(const cs_module *module, cs_processor *p);
 CS_NODISCARD cs_status csi_vision_read(const csi_settings *s,
                                        const cs_module *module,

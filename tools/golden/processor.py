@@ -193,7 +193,8 @@ def provenance():
 def main():
     OUT.mkdir(parents=True, exist_ok=True)
     for path in OUT.iterdir():
-        path.unlink()
+        if path.name != "printed.json":  # our own, checked and kept
+            path.unlink()
     for step in (resizes, siglip, whisper, pictures, sounds, corpora, cases,
                  provenance):
         step()

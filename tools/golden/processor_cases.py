@@ -8,6 +8,8 @@ is turned back and must be exactly what those bytes give. The classes are those
 of the Pillow backend ("slow" before transformers 5), whose resize is Pillow's.
 """
 import json
+import pathlib
+import tempfile
 import types
 
 import numpy
@@ -113,6 +115,21 @@ def unpatch(rows, grid, side, merge):
     return rows.reshape(3, high * side, wide * side)
 
 
+def check_printed(out, name, loader, data, wanted):
+    """The preprocessor_config.json that our program prints for this case
+    (printed.json, which a C test compares) loads and does the same."""
+    text = json.loads((out / "printed.json").read_text())[name]
+    with tempfile.TemporaryDirectory() as folder:
+        (pathlib.Path(folder) / "preprocessor_config.json").write_text(text)
+        loaded = loader.from_pretrained(folder)
+    is_sound = isinstance(data, numpy.ndarray)
+    got = loaded(data, return_tensors="np",
+                 **(dict(sampling_rate=16000) if is_sound else {}))
+    numpy.testing.assert_allclose(
+        got["input_features" if is_sound else "pixel_values"], wanted,
+        atol=1e-6)
+
+
 def run_vision(out):
     for name, kind, settings, files, module, spelling in vision_cases():
         make = find_class(kind)(**settings)
@@ -136,6 +153,8 @@ def run_vision(out):
             wanted = f"case_{name}_{file.split('.')[0]}.rgb".replace(
                 "_case_", "_")
             (out / wanted).write_bytes(pixels.tobytes())
+            check_printed(out, name, transformers.AutoImageProcessor, image,
+                          made["pixel_values"])
             yield dict(name=name, config=config, module=module, file=file,
                        wanted=wanted, grid=grid,
                        size=[pixels.shape[1], pixels.shape[0]])
@@ -174,6 +193,8 @@ def run_audio(out):
         assert rate == 16000
         made = make(wave, sampling_rate=rate, return_tensors="np",
                     return_attention_mask=True)
+        check_printed(out, name, transformers.AutoFeatureExtractor, wave,
+                      made["input_features"])
         mel = made["input_features"][0]
         rows = features = mel.shape[1] // 2
         if family == "qwen2_audio":

@@ -191,6 +191,39 @@ static void each_vision_case(bool prints)
     json_decref(cases);
 }
 
+/* printed.json holds the texts that transformers was seen to load, giving the
+ * same numbers (tools/golden/processor_cases.py). */
+static void what_is_printed_is_what_transformers_loads(void **state)
+{
+    static const struct {
+        const char *kind;
+        cs_modality modality;
+    } KINDS[] = {{"vision", CS_MODALITY_VISION}, {"audio", CS_MODALITY_AUDIO}};
+    json_t *cases = NULL;
+    json_t *printed = NULL;
+
+    (void)state;
+    assert_ok(csi_json_load(golden_path("cases.json"), 1 << 20, &cases));
+    assert_ok(csi_json_load(golden_path("printed.json"), 1 << 20, &printed));
+    for (size_t k = 0; k < 2; k++) {
+        const json_t *c = NULL;
+        size_t i = 0;
+
+        json_array_foreach(json_object_get(cases, KINDS[k].kind), i, c)
+        {
+            cs_processor p;
+            char *text = NULL;
+
+            open_case(c, KINDS[k].modality, false, &p);
+            assert_ok(cs_processor_print(&p, &text));
+            assert_string_equal(text, text_of(printed, text_of(c, "name")));
+            csi_free(text);
+        }
+    }
+    json_decref(cases);
+    json_decref(printed);
+}
+
 static void
 pictures_become_what_hugging_faces_classes_make_of_them(void **state)
 {
@@ -271,6 +304,7 @@ static void a_printed_processor_of_sound_is_the_same(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        CST_TEST(what_is_printed_is_what_transformers_loads),
         CST_TEST(pictures_become_what_hugging_faces_classes_make_of_them),
         CST_TEST(a_printed_processor_of_pictures_is_the_same),
         CST_TEST(sounds_become_what_hugging_faces_classes_make_of_them),
