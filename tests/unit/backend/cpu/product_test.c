@@ -255,6 +255,91 @@ static void addresses_change_no_bit(void **state)
     cs_backend_destroy(&backend);
 }
 
+/* ---- slices of one weight ---- */
+
+/* Rows [first, first + n) of the layer's weight as a layer of its own, whose
+ * weight, bias and gradients lie inside the big one's. */
+static layer slice_of(const layer *all, int64_t first, int64_t n)
+{
+    const size_t size = cs_dtype_bytes(all->dtype);
+    const size_t skip = (size_t)(first * all->s.in);
+    const size3 s = {all->s.rows, all->s.in, n};
+    layer part = *all;
+
+    part.s = s;
+    part.w = (char *)all->w + skip * size;
+    part.b = (char *)all->b + (size_t)first * size;
+    part.dw = (float *)all->dw + skip;
+    part.db = (float *)all->db + first;
+    part.dy = make_values(all->dtype, s.rows * n, 4);
+    part.y = make_values(all->dtype, s.rows * n, 5);
+    part.pre = make_values(all->dtype, s.rows * n, 6);
+    for (int64_t t = 0; t < s.rows; t++) {
+        memcpy((char *)part.dy + (size_t)(t * n) * size,
+               (char *)all->dy + (size_t)(t * all->s.out + first) * size,
+               (size_t)n * size);
+    }
+    return part;
+}
+
+/* Runs the slices of `cut` and compares them with the whole product `want`:
+ * every bit but those of dx, which is summed slice by slice. */
+static void check_slices(cs_backend *backend, layer *cut, const layer *want)
+{
+    static const int64_t ends[] = {0, 80, 101, 170};
+    const size_t size = cs_dtype_bytes(cut->dtype);
+
+    for (int i = 0; i < 3; i++) {
+        const int64_t n = ends[i + 1] - ends[i];
+        layer part = slice_of(cut, ends[i], n);
+
+        run_layer(backend, &part, i > 0);
+        for (int64_t t = 0; t < want->s.rows; t++) {
+            const size_t at = (size_t)(t * want->s.out + ends[i]) * size;
+            assert_memory_equal((char *)part.y + (size_t)(t * n) * size,
+                                (char *)want->y + at, (size_t)n * size);
+        }
+        csi_free(part.dy);
+        csi_free(part.y);
+        csi_free(part.pre);
+    }
+    assert_true(same_bits(CS_F32, want->s.out * want->s.in, cut->dw, want->dw));
+    assert_true(same_bits(CS_F32, want->s.out, cut->db, want->db));
+    assert_true(largest_error(cut->dtype, want->s.rows * want->s.in, cut->dx,
+                              want->dx) <= 2 * tolerance_of(cut->dtype));
+}
+
+/* Fused products (q, k and v; gate and up) hand out rows of one weight; the
+ * second round has other numbers at the same addresses. */
+static void slices_of_a_weight_are_products_of_their_own(void **state)
+{
+    skip_without_module();
+    const cs_dtype dtypes[] = {CS_F32, CS_BF16};
+    const size3 s = {.rows = 40, .in = 70, .out = 170};
+
+    (void)state;
+    for (int i = 0; i < 2 * N_OWN_PATHS; i++) {
+        cs_backend *backend = open_cpu(paths[i / 2], 1);
+        layer want = make_layer(dtypes[i % 2], s);
+        layer cut = make_layer(dtypes[i % 2], s);
+
+        for (uint32_t round = 0; backend != NULL && round < 2; round++) {
+            void *w = make_values(want.dtype, s.out * s.in, 20 + round);
+            const size_t n_bytes =
+                (size_t)(s.out * s.in) * cs_dtype_bytes(want.dtype);
+
+            memcpy(want.w, w, n_bytes);
+            memcpy(cut.w, w, n_bytes);
+            csi_free(w);
+            run_layer(backend, &want, false);
+            check_slices(backend, &cut, &want);
+        }
+        free_layer(&want);
+        free_layer(&cut);
+        cs_backend_destroy(&backend);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -262,6 +347,7 @@ int main(void)
         CST_TEST(rows_do_not_depend_on_other_rows),
         CST_TEST(threads_change_no_bit),
         CST_TEST(addresses_change_no_bit),
+        CST_TEST(slices_of_a_weight_are_products_of_their_own),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
