@@ -21,8 +21,8 @@
  * norm: x and r), the branch is read by the sum alone and is made after all
  * other readers of the trunk.
  *
- * Gradients of weights accumulate; biases, norms, embeddings and the head do
- * so in the input half, products in the weight half.
+ * Gradients of weights accumulate; biases, norms, scales, embeddings and the
+ * head do so in the input half, products (also of experts) in the weight half.
  *
  * Not thread-safe: one rank's thread. No heap allocation once every arena has
  * seen its largest microbatch.
@@ -139,7 +139,7 @@ CS_API CS_NODISCARD cs_status cs_tape_embed(cs_tape *tape,
 CS_API CS_NODISCARD cs_status cs_tape_multiply(cs_tape *tape, cs_value *x,
                                                double factor, cs_keep keep,
                                                cs_value **y);
-/* y = x * w column by column. x must be kept when w is trainable. */
+/* y = x * w column by column. x must be kept (saved) when w is trainable. */
 CS_API CS_NODISCARD cs_status cs_tape_scale(cs_tape *tape, cs_value *x,
                                             const cs_weight *w, cs_keep keep,
                                             cs_value **y);
@@ -162,7 +162,11 @@ CS_API CS_NODISCARD cs_status cs_tape_add_mixed(cs_tape *tape, cs_value *x,
  * when coefficient > 0: per document, experts * sum over e of (share of the
  * document's choices that are e, summed over the k choices) * (mean p of e);
  * its gradient and value weigh coefficient * labels of the document *
- * loss_scale (value: without loss_scale, added to *balance_sum). */
+ * loss_scale (value: without loss_scale, added to *balance_sum). x must be
+ * kept as a product when the router, the gates or the ups train; the arrays of
+ * documents must outlive the tape's use. An expert without rows costs nothing
+ * and gets nothing; a weight's gradient sums its rows in ascending order, in
+ * the weight half. Errors: SHAPE for sizes that do not fit together. */
 typedef struct cs_tape_moe_args {
     int32_t experts, top_k;
     bool normalises;

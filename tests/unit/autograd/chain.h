@@ -147,6 +147,7 @@ static inline double chain_loss(chain *c)
 
     c->trains = 0;
     assert_ok(chain_forward(c, true, &out));
+    assert_int_equal(cs_tape_records(c->tape), 0);
     c->trains = trains;
     double loss = c->loss_sum;
     for (int64_t i = 0; out != NULL && i < cs_tensor_count(&out->t); i++) {

@@ -550,6 +550,41 @@ static void bf16_is_f64_rounded(void **state)
     end(&high);
 }
 
+/* --- the fast backend ---------------------------------------------------- */
+
+static double distance(const world *a, const world *b, int which)
+{
+    return largest_difference(a, b, which,
+                              cs_tensor_count(&a->weight[which].w));
+}
+
+static void the_cpu_backend_agrees_with_ref(void **state)
+{
+    (void)state;
+    cs_backend *cpu = NULL;
+    world fast;
+    world ref;
+
+    if (cs_backend_create("cpu", 2, &cpu) != CS_OK) {
+        cst_skip(cs_error_message());
+    }
+    cs_backend_destroy(&cpu);
+    begin(&ref, CS_F32);
+    begin(&fast, CS_F32);
+    cs_tape_destroy(&fast.tape);
+    cs_backend_destroy(&fast.backend);
+    assert_ok(cs_backend_create("cpu", 2, &fast.backend));
+    assert_ok(cs_tape_create(fast.backend, &fast.workspace, CS_F32,
+                             &fast.tape));
+    assert_ok(train(&ref));
+    assert_ok(train(&fast));
+    for (int i = 0; i < N_WEIGHTS; i++) {
+        assert_true(distance(&fast, &ref, i) < 1e-5);
+    }
+    end(&fast);
+    end(&ref);
+}
+
 /* --- wrong calls --------------------------------------------------------- */
 
 static void wrong_calls_are_refused(void **state)
@@ -595,6 +630,7 @@ int main(void)
         CST_TEST(a_steady_state_allocates_nothing),
         CST_TEST(every_failed_allocation_is_survived),
         CST_TEST(bf16_is_f64_rounded),
+        CST_TEST(the_cpu_backend_agrees_with_ref),
         CST_TEST(wrong_calls_are_refused),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

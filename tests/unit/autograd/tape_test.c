@@ -303,6 +303,41 @@ static void a_wrong_keep_is_refused_when_it_is_recorded(void **state)
     }
 }
 
+/* --- scales: unlike a product's, their gradient is made in the input half */
+
+static cs_status run_scale(chain *c, cs_value **out)
+{
+    const cs_weight w = chain_weight(c, 2);
+    cs_value *x = NULL;
+
+    CS_TRY(make_value(c, 1, &x));
+    CS_TRY(cs_tape_scale(c->tape, x, &w, TEMP, out));
+    return CS_OK;
+}
+
+static void a_trainable_scale_wants_its_input_saved(void **state)
+{
+    (void)state;
+    chain_case what = THREE;
+    chain c;
+    cs_value *out = NULL;
+
+    what.run = run_scale;
+    chain_begin(&c, &what);
+    c.trains = B1; /* the leaf that is the scale here */
+    keep_of[0] = TEMP;
+    assert_fails(chain_forward(&c, true, &out), CS_ERR_INTERNAL,
+                 "input of a trainable scale");
+    keep_of[0] = SAVED;
+    assert_ok(chain_forward(&c, true, &out));
+    assert_int_equal(cs_tape_deferred_bytes(c.tape), 0);
+    c.trains = X; /* a frozen scale reads nothing back */
+    keep_of[0] = TEMP;
+    assert_ok(chain_forward(&c, true, &out));
+    assert_int_equal(cs_tape_saved_bytes(c.tape), 0);
+    chain_end(&c);
+}
+
 static void attention_must_keep_its_own_output(void **state)
 {
     (void)state;
@@ -377,6 +412,23 @@ static void wrong_calls_are_refused(void **state)
                             &out));
     const cs_weight w = chain_weight(&c, 1);
     cs_value *y = NULL;
+    assert_fails(cs_tape_scale(c.tape, out, &w, TEMP, &y), CS_ERR_SHAPE,
+                 "scale: x has 3 columns, w has 16");
+    static const int32_t index[4] = {0, 1, 0, 1};
+    assert_fails(cs_tape_gather(c.tape, out, index, 2, 0, TEMP, &y),
+                 CS_ERR_SHAPE, "group wanted at least 1");
+    assert_fails(cs_tape_add_mixed(c.tape, out, &w, 1, index, f64),
+                 CS_ERR_SHAPE, "rows of 4 columns into 3");
+    cs_tape_norm_args norm = {.kind = CS_NORM_RMS, .dim = 2, .x = out, .w = &w};
+    cs_value *s = NULL;
+    assert_fails(cs_tape_norm(c.tape, &norm, &s, &y), CS_ERR_SHAPE,
+                 "x has 3 columns, groups have 2");
+    const cs_weight vector = {.w = cs_tensor_1d(f64, CS_F64, 1)};
+    norm.dim = 1;
+    norm.w = &vector;
+    norm.r = out;
+    assert_fails(cs_tape_norm(c.tape, &norm, &s, &y), CS_ERR_ARG,
+                 "no residual");
     assert_fails(cs_tape_linear(c.tape, out, &w, NULL, CS_ACT_NONE, TEMP, &y),
                  CS_ERR_SHAPE, "x has 3 columns, w takes 4");
     assert_fails(cs_tape_backward_input(c.tape, out), CS_ERR_ARG,
@@ -461,6 +513,7 @@ int main(void)
         CST_TEST(a_bias_alone_defers_nothing),
         CST_TEST(an_input_that_was_not_kept_is_refused),
         CST_TEST(a_wrong_keep_is_refused_when_it_is_recorded),
+        CST_TEST(a_trainable_scale_wants_its_input_saved),
         CST_TEST(attention_must_keep_its_own_output),
         CST_TEST(a_second_reader_of_a_gate_is_refused),
         CST_TEST(wrong_calls_are_refused),
