@@ -55,6 +55,12 @@ cornstarch_optional(PNG "PNG pictures" libpng)
 cornstarch_optional(JPEG "JPEG pictures" libturbojpeg)
 cornstarch_optional(WEBP "WebP pictures" libwebp)
 cornstarch_optional(SNDFILE "sound files" sndfile soxr)
+# soxr is opened at need (src/data/resample.h): its headers alone are used.
+if(TARGET PkgConfig::SNDFILE)
+  get_target_property(sound PkgConfig::SNDFILE INTERFACE_LINK_LIBRARIES)
+  list(FILTER sound EXCLUDE REGEX "soxr")
+  set_target_properties(PkgConfig::SNDFILE PROPERTIES INTERFACE_LINK_LIBRARIES "${sound}")
+endif()
 cornstarch_optional(KISSFFT "mel spectrograms" kissfft-float)
 target_link_libraries(cornstarch_foreign INTERFACE Threads::Threads m ${CMAKE_DL_LIBS})
 

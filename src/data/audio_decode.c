@@ -15,10 +15,11 @@
 
 #    include "base/checked.h"
 
+#    include "resample.h"
+
 #    include <inttypes.h>
 #    include <math.h>
 #    include <sndfile.h>
-#    include <soxr.h>
 #    include <string.h>
 
 enum {
@@ -201,15 +202,14 @@ int64_t csi_audio_count(const csi_audio *audio)
 
 /* Where mono samples go: through the resampler, or straight on. */
 typedef struct sample_sink {
-    soxr_t resampler; /* owned; NULL = the rates are equal */
-    float *samples;   /* borrowed: [count] */
+    csi_resampler *resampler; /* owned; NULL = the rates are equal */
+    float *samples;           /* borrowed: [count] */
     int64_t count, used;
     float *spill; /* borrowed: [BLOCK_FRAMES], for what goes beyond count */
 } sample_sink;
 
 /* `mono` NULL = flush. */
-static cs_status sink_push(sample_sink *sink, const float *mono, size_t n,
-                           const char *where)
+static cs_status sink_push(sample_sink *sink, const float *mono, size_t n)
 {
     if (sink->resampler == NULL) {
         const int64_t keep = csi_min_i64((int64_t)n, sink->count - sink->used);
@@ -227,11 +227,12 @@ static cs_status sink_push(sample_sink *sink, const float *mono, size_t n,
         const size_t room =
             is_full ? (size_t)BLOCK_FRAMES : (size_t)(sink->count - sink->used);
         float *const to = is_full ? sink->spill : sink->samples + sink->used;
-        size_t n_taken = 0;
-        const soxr_error_t error =
-            soxr_process(sink->resampler, mono == NULL ? NULL : mono + n_done,
-                         n - n_done, &n_taken, to, room, &n_out);
-        CS_CHECK(error == NULL, CS_ERR_INTERNAL, "%s: soxr: %s", where, error);
+        size_t n_taken = n - n_done;
+
+        n_out = room;
+        CS_TRY(csi_resampler_push(sink->resampler,
+                                  mono == NULL ? NULL : mono + n_done, &n_taken,
+                                  to, &n_out));
         n_done += n_taken;
         sink->used += is_full ? 0 : (int64_t)n_out;
     } while (n_done < n || (mono == NULL && n_out > 0));
@@ -272,7 +273,7 @@ static cs_status pump(csi_audio *file, sample_sink *sink, float *frames)
             break;
         }
         CS_TRY(mix_to_mono(frames, n, channels, mono, where));
-        CS_TRY(sink_push(sink, mono, (size_t)n, where));
+        CS_TRY(sink_push(sink, mono, (size_t)n));
         left -= n;
     }
     CS_CHECK(sink->used == sink->count ||
@@ -283,7 +284,7 @@ static cs_status pump(csi_audio *file, sample_sink *sink, float *frames)
              where, (int64_t)file->info.frames,
              (int64_t)file->info.frames - left);
     if (sink->resampler != NULL) {
-        CS_TRY(sink_push(sink, NULL, 0, where));
+        CS_TRY(sink_push(sink, NULL, 0));
     }
     return CS_OK;
 }
@@ -300,20 +301,15 @@ static cs_status decode(csi_audio *file, sample_sink *sink)
     sink->spill = frames + n_floats - BLOCK_FRAMES;
     cs_status st = CS_OK;
     if (file->info.samplerate != s->sampling_rate) {
-        const soxr_quality_spec_t quality = soxr_quality_spec(SOXR_HQ, 0);
-        soxr_error_t error = NULL;
-
-        sink->resampler = soxr_create(file->info.samplerate, s->sampling_rate,
-                                      1, &error, NULL, &quality, NULL);
-        CS_CHECK_GOTO(undo, error == NULL, CS_ERR_NOMEM,
-                      "%s: no resampler from %d to %" PRId32 " Hz: %s",
-                      s->where, file->info.samplerate, s->sampling_rate, error);
+        CS_TRY_GOTO(undo,
+                    csi_resampler_create(s->where, file->info.samplerate,
+                                         s->sampling_rate, &sink->resampler));
     }
     CS_TRY_GOTO(undo, pump(file, sink, frames));
     memset(sink->samples + sink->used, 0,
            (size_t)(sink->count - sink->used) * sizeof *sink->samples);
 undo:
-    soxr_delete(sink->resampler);
+    csi_resampler_destroy(&sink->resampler);
     csi_free(frames);
     return st;
 }

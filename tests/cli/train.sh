@@ -44,6 +44,9 @@ for row in json.load(sys.stdin):
 cornstarch eval runs/tiny --checkpoint 3 >checkpoint.txt
 cornstarch eval three >three.txt
 cmp checkpoint.txt three.txt
+# OpenMP is loaded after its environment is set: waiting threads do not spin.
+OMP_DISPLAY_ENV=verbose cornstarch eval three 2>&1 | grep SPINCOUNT |
+    grep -v "'1000'" || true
 fails cornstarch eval nowhere
 fails cornstarch eval runs/tiny --data nowhere.json
 fails cornstarch eval runs/tiny --checkpoint 2
