@@ -2,7 +2,8 @@
 /*
  * Processors of sound: Whisper's feature extractor, which Qwen2-Audio uses
  * too. Pretrained encoders have only ever seen 30 s, silence included; one
- * that is trained from scratch takes recordings as long as they are. Whisper
+ * that is trained from scratch takes recordings as long as they are, and its
+ * file says so ("padding": false, a word of ours that the zoo reads). Whisper
  * attends to the silence, Qwen2-Audio masks it out.
  */
 #include "processor.h"
@@ -28,6 +29,7 @@ static const char *const KEYS[] = {
     "n_fft",
     "padding_value",
     "padding_side",
+    "padding",
     "dither",
     "do_normalize",
     "feature_extractor_type",
@@ -100,6 +102,7 @@ cs_status csi_sound_read(const csi_settings *s, cs_processor *p)
     CS_TRY(csi_settings_check_keys(s, KEYS));
     CS_TRY(want_text(s, "feature_extractor_type", "WhisperFeatureExtractor"));
     CS_TRY(want_text(s, "padding_side", "right"));
+    CS_TRY(csi_settings_want_flag(s, "padding", p->pad_frames > 0));
     CS_TRY(csi_settings_want_flag(s, "do_normalize", false));
     CS_TRY(csi_settings_want_number(s, "dither", 0.0));
     CS_TRY(csi_settings_want_number(s, "padding_value", 0.0));
@@ -165,8 +168,9 @@ void csi_sound_print(const cs_processor *p, csi_str *s)
                  ",\n  \"chunk_length\": %.0f,\n",
                  p->hop, p->n_fft, seconds);
     csi_str_addf(s,
-                 "  \"padding_side\": \"right\",\n"
+                 "  \"padding\": %s,\n  \"padding_side\": \"right\",\n"
                  "  \"padding_value\": 0.0,\n  \"dither\": 0.0,\n"
                  "  \"return_attention_mask\": %s\n}\n",
+                 p->pad_frames > 0 ? "true" : "false",
                  p->drops_silence ? "true" : "false");
 }

@@ -36,8 +36,10 @@ static cs_status end_fixed(const cs_module *module,
     }
     CS_CHECK(p->image_size == module->image_size, CS_ERR_ARG,
              "model.encoders.%s: the processor makes pictures of %" PRId32
-             " pixels a side, the model takes %" PRId32,
-             module->name, p->image_size, module->image_size);
+             " pixels a side, the model takes %" PRId32
+             " (processor.image_size: %" PRId32 " changes that)",
+             module->name, p->image_size, module->image_size,
+             module->image_size);
     CS_CHECK(p->patch_size >= 1 && p->patch_size <= p->image_size, CS_ERR_SHAPE,
              "model.encoders.%s: patch_size %" PRId32
              ", wanted 1 to the image_size %" PRId32,
