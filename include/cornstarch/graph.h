@@ -216,6 +216,10 @@ CS_API int32_t cs_graph_find_module(const cs_graph *graph, const char *name);
 CS_API int32_t cs_graph_language_model(const cs_graph *graph); /* the last */
 CS_API int64_t cs_graph_param_count(const cs_graph *graph, int32_t module,
                                     bool trainable_only); /* elements; -1 all */
+/* The window of those of its layers that have one, and the rows after which a
+ * document is long to them; 0 = none. */
+CS_API int64_t cs_module_window(const cs_module *module);
+CS_API int64_t cs_module_long_after(const cs_module *module);
 /* Names unique, shapes agree from layer to layer, heads divide. */
 CS_API CS_NODISCARD cs_status cs_graph_check(const cs_graph *graph);
 /* Indented tree of modules, layers, parameters. [out,own] csi_free. */

@@ -16,18 +16,19 @@ CS_BEGIN_DECLS
 typedef struct cs_runtime cs_runtime;
 
 /* What a module's layers need to know of one microbatch, derived from the
- * batch plan. Arrays live in the arena given to build; the tile map's memory
- * is kept by rebuilds (cs_tile_map_fini ends it). */
+ * batch plan. Arrays live in the arena given to build; the memory of tile maps
+ * is kept by rebuilds, until fini. */
 struct csi_arena;
 typedef struct cs_module_batch {
     cs_nn_batch nn; /* without tiles, data and features */
-    cs_tile_map tiles;
+    cs_tile_map tiles, window_tiles;
 } cs_module_batch;
 CS_API CS_NODISCARD cs_status
 cs_module_batch_build(const cs_graph *graph, int32_t module,
                       const cs_microbatch *microbatch,
                       const cs_backend *backend, struct csi_arena *arena,
                       cs_module_batch *out);
+CS_API void cs_module_batch_fini(cs_module_batch *batch);
 /* The nn batch with its tiles, for the caller to add data and features. */
 CS_API cs_nn_batch cs_module_batch_nn(const cs_module_batch *batch);
 

@@ -77,6 +77,29 @@ int64_t cs_graph_param_count(const cs_graph *graph, int32_t module,
     return count;
 }
 
+int64_t cs_module_window(const cs_module *module)
+{
+    int64_t window = 0;
+
+    for (int32_t i = 0; i < module->n_layers; i++) {
+        window =
+            module->layers[i].window > 0 ? module->layers[i].window : window;
+    }
+    return window;
+}
+
+int64_t cs_module_long_after(const cs_module *module)
+{
+    int64_t rows = 0;
+
+    for (int32_t i = 0; i < module->n_layers; i++) {
+        rows = module->layers[i].rope_long != NULL
+                   ? module->layers[i].rope_long_after
+                   : rows;
+    }
+    return rows;
+}
+
 static cs_status check_names(const cs_graph *graph)
 {
     csi_hash_map *seen = NULL;

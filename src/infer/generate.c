@@ -27,8 +27,9 @@ typedef struct generation {
     cs_value **features; /* [n_encoders], values of input_tape */
     cs_tape *input_tape; /* holds the features */
     cs_kv_cache *caches; /* [language model layers] */
-    cs_tile_map tiles;
-    int32_t *ids; /* [capacity] */
+    cs_tile_map tiles, window_tiles;
+    uint8_t *is_long; /* [capacity]: ones */
+    int32_t *ids;     /* [capacity] */
     int64_t n_ids;
     int64_t capacity;
 } generation;
@@ -135,7 +136,7 @@ static cs_status encode(generation *g, int32_t encoder)
     CS_TRY_GOTO(done,
                 cs_tape_input(g->input_tape, t, false, &g->features[encoder]));
 done:
-    cs_tile_map_fini(&batch.tiles);
+    cs_module_batch_fini(&batch);
     return st;
 }
 
@@ -156,6 +157,27 @@ static cs_status make_caches(generation *g)
     return CS_OK;
 }
 
+/* Whether a document of n tokens turns by the long frequencies. */
+static bool is_long(const generation *g, int64_t n)
+{
+    const cs_graph *graph = g->m->graph;
+    const int64_t after =
+        cs_module_long_after(&graph->modules[graph->n_modules - 1]);
+
+    return after > 0 && n > after;
+}
+
+/* Keys turned by the short frequencies are of no use to a long document. */
+static void forget(generation *g)
+{
+    const cs_graph *graph = g->m->graph;
+
+    for (int32_t i = 0; i < graph->modules[graph->n_modules - 1].n_layers;
+         i++) {
+        g->caches[i].n_tokens = 0;
+    }
+}
+
 /* Runs tokens [first, first + rows); leaves the logits of the last one. */
 static cs_status forward_tokens(generation *g, const cs_module_batch *batch,
                                 int64_t first, int64_t rows, cs_value **logits)
@@ -171,6 +193,8 @@ static cs_status forward_tokens(generation *g, const cs_module_batch *batch,
         .mask = {rows, mb->word + first, mb->position + first},
         .key_mask = {first + rows, mb->word, mb->position},
         .tiles = &g->tiles,
+        .window_tiles = &g->window_tiles,
+        .is_long = is_long(g, first + rows) ? g->is_long : NULL,
         .caches = g->caches,
         .position = mb->rope_position + first,
         .ids = g->ids + first,
@@ -182,6 +206,9 @@ static cs_status forward_tokens(generation *g, const cs_module_batch *batch,
     };
 
     CS_TRY(cs_tile_map_build(&g->tiles, &b.mask, &b.key_mask, 0,
+                             g->m->backend->q_block, g->m->backend->k_block));
+    CS_TRY(cs_tile_map_build(&g->window_tiles, &b.mask, &b.key_mask,
+                             cs_module_window(&graph->modules[lm]),
                              g->m->backend->q_block, g->m->backend->k_block));
     const cs_nn nn = {
         .tape = g->tape,
@@ -320,6 +347,10 @@ static cs_status generate_tokens(generation *g, char **text)
                                          &logits));
         CS_TRY_GOTO(done, choose(g, &logits->t, g->n_ids, &id));
         first = g->n_ids;
+        if (is_long(g, first + 1) && !is_long(g, first)) {
+            forget(g);
+            first = 0;
+        }
         if (id == eos) {
             break;
         }
@@ -327,7 +358,7 @@ static cs_status generate_tokens(generation *g, char **text)
         CS_TRY_GOTO(done, show_text(g, &shown, text));
     }
 done:
-    cs_tile_map_fini(&batch.tiles);
+    cs_module_batch_fini(&batch);
     return st;
 }
 
@@ -348,6 +379,9 @@ static cs_status prepare(generation *g, const cs_prompt_input *input)
     g->ids = memory;
     memcpy(g->ids, g->prompt.ids, (size_t)g->prompt.n_tokens * sizeof *g->ids);
     g->n_ids = g->prompt.n_tokens;
+    CS_TRY(take(g, g->capacity, sizeof(uint8_t), &memory));
+    g->is_long = memory;
+    memset(g->is_long, 1, (size_t)g->capacity);
     CS_TRY(take(g, m->graph->n_modules, sizeof(cs_value *), &memory));
     g->features = memory;
     CS_TRY(cs_tape_create(m->backend, &m->workspace, m->params->dtype,
@@ -390,6 +424,7 @@ done:
     cs_tape_destroy(&g.tape);
     cs_tape_destroy(&g.input_tape);
     cs_tile_map_fini(&g.tiles);
+    cs_tile_map_fini(&g.window_tiles);
     cs_batch_plan_destroy(&g.plan);
     cs_prompt_fini(&g.prompt);
     csi_arena_fini(&g.arena);

@@ -6,6 +6,8 @@
  */
 #include "internal.h"
 
+#include <string.h>
+
 cs_status csi_batch_take(csi_arena *arena, int64_t count, size_t n_bytes,
                          void **out)
 {
@@ -63,6 +65,28 @@ static cs_status build_language_model(csi_arena *arena, int32_t n_encoders,
     return CS_OK;
 }
 
+/* Which rows are of a document that the module's rotary positions take for a
+ * long one. */
+static cs_status mark_long(csi_arena *arena, const cs_module *module,
+                           cs_nn_batch *b)
+{
+    const int64_t after = cs_module_long_after(module);
+    void *memory = NULL;
+
+    if (after == 0) {
+        return CS_OK;
+    }
+    CS_TRY(csi_batch_take(arena, b->rows, sizeof(uint8_t), &memory));
+    uint8_t *is_long = memory;
+    for (int32_t d = 0; d < b->n_documents; d++) {
+        const int64_t begin = b->document_begin[d];
+        const int64_t rows = b->document_begin[d + 1] - begin;
+        memset(is_long + begin, rows > after, (size_t)rows);
+    }
+    b->is_long = is_long;
+    return CS_OK;
+}
+
 cs_status cs_module_batch_build(const cs_graph *graph, int32_t module,
                                 const cs_microbatch *mb,
                                 const cs_backend *backend,
@@ -70,12 +94,26 @@ cs_status cs_module_batch_build(const cs_graph *graph, int32_t module,
 {
     if (module == cs_graph_language_model(graph)) {
         CS_TRY(build_language_model(arena, graph->n_modules - 1, mb, &out->nn));
+        CS_TRY(mark_long(arena, &graph->modules[module], &out->nn));
     } else {
         CS_TRY(csi_encoder_batch(arena, &graph->modules[module], module,
                                  &mb->modality[module], &out->nn));
     }
-    return cs_tile_map_build(&out->tiles, &out->nn.mask, &out->nn.mask, 0,
-                             backend->q_block, backend->k_block);
+    CS_TRY(cs_tile_map_build(&out->tiles, &out->nn.mask, &out->nn.mask, 0,
+                             backend->q_block, backend->k_block));
+    if (cs_module_window(&graph->modules[module]) > 0) {
+        CS_TRY(cs_tile_map_build(&out->window_tiles, &out->nn.mask,
+                                 &out->nn.mask,
+                                 cs_module_window(&graph->modules[module]),
+                                 backend->q_block, backend->k_block));
+    }
+    return CS_OK;
+}
+
+void cs_module_batch_fini(cs_module_batch *batch)
+{
+    cs_tile_map_fini(&batch->tiles);
+    cs_tile_map_fini(&batch->window_tiles);
 }
 
 cs_nn_batch cs_module_batch_nn(const cs_module_batch *batch)
@@ -83,5 +121,6 @@ cs_nn_batch cs_module_batch_nn(const cs_module_batch *batch)
     cs_nn_batch nn = batch->nn;
 
     nn.tiles = &batch->tiles;
+    nn.window_tiles = &batch->window_tiles;
     return nn;
 }

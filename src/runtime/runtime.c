@@ -48,7 +48,7 @@ static void destroy_microbatches(cs_runtime *rt)
     }
     for (int64_t i = 0;
          i < capacity * rt->graph->n_modules && rt->modules != NULL; i++) {
-        cs_tile_map_fini(&rt->modules[i].batch.tiles);
+        cs_module_batch_fini(&rt->modules[i].batch);
     }
     csi_free(rt->works);
     csi_free(rt->modules);

@@ -219,7 +219,7 @@ static cs_status measure_module(profiler *p, int32_t module,
                                             : 0.0));
     }
 done:
-    cs_tile_map_fini(&batch.tiles);
+    cs_module_batch_fini(&batch);
     return st;
 }
 

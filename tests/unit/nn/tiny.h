@@ -347,7 +347,7 @@ static inline void by_hand_end(by_hand *h)
 {
     for (int32_t m = 0; m < TINY_MAX_MODULES; m++) {
         cs_tape_destroy(&h->tape[m]);
-        cs_tile_map_fini(&h->batch[m].tiles);
+        cs_module_batch_fini(&h->batch[m]);
     }
     cs_param_set_destroy(&h->params);
     csi_arena_fini(&h->workspace);

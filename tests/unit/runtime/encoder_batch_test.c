@@ -43,7 +43,7 @@ static void world_open(world *w)
 
 static void world_close(world *w)
 {
-    cs_tile_map_fini(&w->batch.tiles);
+    cs_module_batch_fini(&w->batch);
     csi_arena_fini(&w->arena);
     cs_backend_destroy(&w->backend);
 }
