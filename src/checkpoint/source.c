@@ -225,7 +225,12 @@ cs_status csi_source_warn(const cs_graph *graph, const csi_part *part,
     csi_str text = {0};
     csi_hash_map *names = NULL;
     int64_t count = 0;
+    const char *const beside = graph->modules[part->module].source;
 
+    if (part->is_projector && beside != NULL &&
+        strcmp(beside, part->source) == 0) {
+        return CS_OK; /* a merger in its encoder's folder: that part warns */
+    }
     CS_TRY(csi_hash_map_create(&names));
     CS_TRY_GOTO(done, collect_names(graph, part, source, names));
     for (int64_t i = 0; i < cs_safetensors_count(source); i++) {

@@ -25,7 +25,7 @@ static const char *const POLICIES[] = {[CS_MASK_CAUSAL] = "causal",
 static const char *const SELECTS[] = {"default", "full", NULL};
 static const char *const PROJECTORS[] = {"mlp", "linear", "merger", NULL};
 static const char *const ACTIVATIONS[] = {"gelu", "gelu_pytorch_tanh", "silu",
-                                          "relu", NULL};
+                                          "relu", "quick_gelu",        NULL};
 static const char *const RECOMPUTES[] = {"none", "full", "selective", NULL};
 
 #define FROM_FIELDS(owner, prefix)                                          \

@@ -36,10 +36,11 @@ static cs_status print_cornstarch_json(const csi_run *run, csi_str *text)
         csi_str_add_json(text, e->placeholder);
         csi_str_addf(text,
                      "\", \"placeholder_id\": %d, \"feature_layer\": %d, "
-                     "\"feature_select\": \"%s\", \"pool\": %d}",
+                     "\"feature_select\": \"%s\", \"pool\": %d, \"stack\": "
+                     "%d}",
                      cs_tokenizer_size(run->tokenizer) + i, e->feature_layer,
                      e->feature_select == CS_FEATURE_FULL ? "full" : "default",
-                     e->pool);
+                     e->pool, run->graph->modules[i].stack);
     }
     csi_str_add(text, "\n  ]\n}\n");
     return csi_str_check(text);

@@ -221,33 +221,55 @@ static int64_t picture_of(const json_t *config)
     return json_is_integer(size) ? json_integer_value(size) : 0;
 }
 
+/* The folder's processor, or NULL: a file of its own, or (transformers 5) a
+ * member of one. */
+static cs_status open_processor(const char *folder, json_t **out)
+{
+    static const char *const FILES[] = {"preprocessor_config.json",
+                                        "processor_config.json"};
+    static const char *const PARTS[] = {"image_processor", "feature_extractor"};
+    json_t *json = NULL;
+
+    for (int i = 0; i < 2 && json == NULL; i++) {
+        char *path = NULL;
+        cs_status st = CS_OK;
+        CS_TRY(csi_path_join(folder, FILES[i], &path));
+        if (csi_file_exists(path)) {
+            st = csi_json_load(path, MAX_CONFIG_BYTES, &json);
+        }
+        csi_free(path);
+        CS_TRY(st);
+    }
+    for (int i = 0; i < 2; i++) {
+        json_t *part = json_object_get(json, PARTS[i]);
+        if (json_is_object(part)) {
+            json_incref(part);
+            json_decref(json);
+            json = part;
+        }
+    }
+    *out = json;
+    return CS_OK;
+}
+
 /* What the encoder's processor will make of a picture or a recording: side of
  * pictures (0 = not said), whether sound is padded to all positions. Whisper's
  * own processor pads; a folder that does not want it says "padding": false. */
 static cs_status read_processor(const cs_encoder_config *e, int64_t *picture,
                                 bool *pads)
 {
-    char *path = NULL;
     json_t *json = NULL;
-    cs_status st = CS_OK;
 
     *picture = e->processor.image_size;
     *pads = e->from != NULL;
     if (e->from == NULL) {
         return CS_OK;
     }
-    CS_TRY(csi_path_join(e->from, "preprocessor_config.json", &path));
-    if (csi_file_exists(path)) {
-        CS_TRY_GOTO(done, csi_json_load(path, MAX_CONFIG_BYTES, &json));
-        CS_CHECK_GOTO(done, json_is_object(json), CS_ERR_FORMAT,
-                      "%s: wanted an object", path);
-        *picture = *picture != 0 ? *picture : picture_of(json);
-        *pads = !json_is_false(json_object_get(json, "padding"));
-    }
-done:
+    CS_TRY(open_processor(e->from, &json));
+    *picture = *picture != 0 ? *picture : picture_of(json);
+    *pads = !json_is_false(json_object_get(json, "padding"));
     json_decref(json);
-    csi_free(path);
-    return st;
+    return CS_OK;
 }
 
 /* Rows side by side: as asked, or as a merger takes them. */

@@ -306,8 +306,9 @@ def siglip():
     square(Case("siglip_stack", "vision_model."), make(),
            "SiglipVisionModel, 4 rows side by side",
            after=lambda rows: stack(rows, 4))
+    case = Case("siglip_mlp", "vision_model.")
     projector = shake(Projector(32, 6, 4, "quick_gelu"))
-    square(Case("siglip_mlp", "vision_model."), make(),
+    square(case, make(),
            "SiglipVisionModel, means of 2, 2 side by side, mlp with "
            "quick_gelu", after=lambda rows: stack(pool(rows, 2), 2),
            projector=projector)
@@ -583,13 +584,14 @@ def qwen2_vl():
     def make():
         return shake(Qwen2VisionTransformerPretrainedModel(
             Qwen2VLVisionConfig(**vision)))
-    model = make()
-    run(Case("qwen2_vl"), model, model, ((8, 24), (16, 8)),
+    case, model = Case("qwen2_vl"), make()
+    run(case, model, model, ((8, 24), (16, 8)),
         "Qwen2VisionTransformerPretrainedModel's last_hidden_state", False)
-    model = make()
-    run(Case("qwen2_vl_merger"), model, model, ((16, 16), (8, 16)),
+    case, model = Case("qwen2_vl_merger"), make()
+    run(case, model, model, ((16, 16), (8, 16)),
         "Qwen2VisionTransformerPretrainedModel through its merger", True,
         merger="merger.")
+    case = Case("qwen2_vl_whole", "", "visual.")
     whole = transformers.Qwen2VLConfig(
         text_config=dict(hidden_size=4, intermediate_size=4,
                          num_hidden_layers=1, num_attention_heads=1,
@@ -600,7 +602,7 @@ def qwen2_vl():
                                           "mrope_section": [1, 0, 1]}),
         vision_config=vision)
     model = shake(transformers.Qwen2VLForConditionalGeneration(whole))
-    run(Case("qwen2_vl_whole", "", "visual."), model, model.model.visual,
+    run(case, model, model.model.visual,
         ((8, 8), (24, 8)),
         "Qwen2VLForConditionalGeneration's tower through its merger", True,
         merger="visual.merger.")
@@ -623,22 +625,47 @@ def sound_rows(model, mel, pooled):
 
 
 def sound(name, make, pooled, preprocessor):
+    case = Case(name + "_padded")
     model = make()
     mels = [torch.randn(1, 5, 16) for _ in range(2)]
     features = [model(mel).last_hidden_state[0] for mel in mels]
     assert torch.equal(features[0], sound_rows(model, mels[0], pooled))
     items = [[16, 8, 0, 0, len(f)] for f in features]
-    Case(name + "_padded").finish(
+    case.finish(
         model, items, [m[0].T for m in mels], features,
         "recordings of the full length")
+    case = Case(name)
     model = make()
     mels = [torch.randn(1, 5, n) for n in (8, 16, 9)]
     features = [sound_rows(model, m, pooled) for m in mels]
     items = [[m.shape[2], (m.shape[2] + 1) // 2, 0, 0, len(f)]
              for m, f in zip(mels, features)]
-    Case(name).finish(model, items, [m[0].T for m in mels], features,
-                      "recordings of 8, 16 (full) and 9 frames",
-                      preprocessor=preprocessor)
+    case.finish(model, items, [m[0].T for m in mels], features,
+                "recordings of 8, 16 (full) and 9 frames",
+                preprocessor=preprocessor)
+
+
+def masked_sound():
+    """As Qwen2AudioModel: recordings of n frames in padded ones, whose rows of
+    silence are attended by nobody. They take what their last row's
+    convolutions see of the silence."""
+    case = Case("qwen2_audio_masked")
+    model = shake(Qwen2AudioEncoder(
+        transformers.Qwen2AudioEncoderConfig(**AUDIO)))
+    lengths = torch.tensor([9, 12])
+    rows, kept = model._get_feat_extract_output_lengths(lengths)
+    mels = torch.randn(2, 5, 16)
+    mask = torch.zeros(2, 1, 8, 8)
+    for i, n in enumerate(rows):
+        mask[i, :, :, n:] = -torch.inf
+    out = model(mels, attention_mask=mask).last_hidden_state
+    frames = 2 * rows + 1
+    items = torch.stack([frames, rows, 0 * rows, 0 * rows, kept], 1)
+    case.finish(
+        model, items.tolist(),
+        [m[:, :n].T for m, n in zip(mels, frames)],
+        [o[:n] for o, n in zip(out, kept)],
+        "recordings of 9 and 12 frames, padded and masked")
 
 
 def audio():
@@ -647,11 +674,13 @@ def audio():
     sound("qwen2_audio", lambda: shake(Qwen2AudioEncoder(
         transformers.Qwen2AudioEncoderConfig(**AUDIO))), True,
         {"padding": False})
+    masked_sound()
+    case = Case("qwen2_audio_below")
     model = shake(Qwen2AudioEncoder(
         transformers.Qwen2AudioEncoderConfig(**AUDIO)))
     mels = [torch.randn(1, 5, 16) for _ in range(2)]
     outs = [model(mel, output_hidden_states=True) for mel in mels]
-    Case("qwen2_audio_below").finish(
+    case.finish(
         model, [[16, 8, 0, 0, 3]] * 2, [m[0].T for m in mels],
         [pool(o.hidden_states[-2][0], 3) for o in outs],
         "Qwen2AudioEncoder's hidden_states[-2], means of 3")

@@ -66,6 +66,7 @@ static const zoo_case CASES[] = {
     {"whisper_padded", FROZEN, false},
     {"qwen2_audio", FROZEN, false},
     {"qwen2_audio_padded", FROZEN, false},
+    {"qwen2_audio_masked", FROZEN, false},
     {"qwen2_audio_below", BELOW "pool: 3, " FROZEN, false},
 };
 

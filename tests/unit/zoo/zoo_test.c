@@ -429,7 +429,7 @@ static void a_projectors_folder_says_what_it_is(void **state)
         " \"type\": \"conv\", \"in_features\": 8, \"hidden_size\": 0,\n"
         " \"out_features\": 12, \"activation\": \"gelu\"}");
     assert_fails(build_from(&vision, projector.path, &g), CS_ERR_UNSUPPORTED,
-                 "'type': wanted mlp or linear, got 'conv'");
+                 "'type': wanted mlp, linear or merger, got 'conv'");
     cst_tmpdir_remove(&projector);
     cst_tmpdir_remove(&vision);
 }
