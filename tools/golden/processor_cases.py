@@ -85,7 +85,7 @@ def vision_cases():
             "rgb.png"], qwen, None
     yield "qwen2_vl_4", "Qwen2VLImageProcessor", dict(
         size={"shortest_edge": 64, "longest_edge": 4096}, patch_size=4), [
-            ODD], qwen, {
+            ODD, "case_33x90.png", "case_200x7.png"], qwen, {
                 "image_processor_type": "Qwen2VLImageProcessor",
                 "min_pixels": 64, "max_pixels": 4096, "patch_size": 4,
                 "merge_size": 2, "temporal_patch_size": 2,

@@ -79,6 +79,71 @@ static void the_recipe_narrows_but_does_not_exceed_the_positions(void **state)
                  "max_seconds is 11, the model has positions for 10");
 }
 
+static void what_is_padded_is_also_cut_unless_the_recipe_says_no(void **state)
+{
+    cs_module module = audio_module();
+    cs_encoder_config config = {.pool = 1};
+    cs_processor p;
+
+    (void)state;
+    module.pads_audio = true;
+    assert_ok(cs_processor_init(&module, &config, &p));
+    assert_int_equal(p.pad_frames, 1000);
+    assert_false(p.drops_silence);
+    assert_true(p.max_seconds > 1e6);
+    config.processor.max_seconds = 4.0;
+    assert_ok(cs_processor_init(&module, &config, &p));
+    assert_near(p.max_seconds, 4.0, 0.0);
+    module.family = (char *)(uintptr_t) "qwen2_audio";
+    assert_ok(cs_processor_init(&module, &config, &p));
+    assert_true(p.drops_silence);
+    module.pads_audio = false;
+    assert_ok(cs_processor_init(&module, &config, &p));
+    assert_int_equal(p.pad_frames, 0);
+    assert_false(p.drops_silence);
+}
+
+static void a_file_that_is_part_of_another_is_read(void **state)
+{
+    cst_tmpdir dir;
+    cs_module module = vision_module();
+    const cs_encoder_config config = {.pool = 1};
+    cs_processor p;
+
+    (void)state;
+    cst_tmpdir_make(&dir);
+    module.source = dir.path;
+    (void)cst_write_text(&dir, "processor_config.json",
+                         "{\"image_processor\": {\"image_processor_type\": "
+                         "\"ViTImageProcessor\", \"image_mean\": [0, 0, 0], "
+                         "\"size\": 64}, \"processor_class\": \"X\"}");
+    assert_ok(cs_processor_init(&module, &config, &p));
+    assert_string_equal(p.type, "ViTImageProcessor");
+    assert_int_equal(p.resample, CS_RESAMPLE_BILINEAR);
+    assert_near(p.mean[0], 0.0, 0.0);
+    cst_tmpdir_remove(&dir);
+}
+
+static void the_recipes_image_size_keeps_the_share_of_the_crop(void **state)
+{
+    cst_tmpdir dir;
+    cs_module module = vision_module();
+    const cs_encoder_config config = {.processor = {.image_size = 64}};
+    cs_processor p;
+
+    (void)state;
+    cst_tmpdir_make(&dir);
+    module.source = dir.path;
+    (void)cst_write_text(&dir, "preprocessor_config.json",
+                         "{\"image_processor_type\": \"BitImageProcessor\", "
+                         "\"size\": {\"shortest_edge\": 256}, "
+                         "\"crop_size\": {\"height\": 224, \"width\": 224}}");
+    assert_ok(cs_processor_init(&module, &config, &p));
+    assert_int_equal(p.image_size, 64);
+    assert_int_equal(p.edge, 73);
+    cst_tmpdir_remove(&dir);
+}
+
 static void keys_of_the_other_modality_are_refused(void **state)
 {
     const cs_module vision = vision_module();
@@ -296,6 +361,9 @@ int main(void)
         CST_TEST(a_vision_encoder_from_scratch_has_siglips_numbers),
         CST_TEST(an_audio_encoder_has_whispers_numbers),
         CST_TEST(the_recipe_narrows_but_does_not_exceed_the_positions),
+        CST_TEST(what_is_padded_is_also_cut_unless_the_recipe_says_no),
+        CST_TEST(a_file_that_is_part_of_another_is_read),
+        CST_TEST(the_recipes_image_size_keeps_the_share_of_the_crop),
         CST_TEST(keys_of_the_other_modality_are_refused),
         CST_TEST(sizes_that_the_model_does_not_take_are_refused),
         CST_TEST(rates_that_whisper_does_not_know_are_refused),
