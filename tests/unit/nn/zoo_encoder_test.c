@@ -331,6 +331,64 @@ static void bf16_is_near_transformers(void **state)
     check_all("cpu", CS_BF16);
 }
 
+/* --- a frozen tower -------------------------------------------------------- */
+
+/* Gradients of the projector behind a tower, frozen or not: the same bits. A
+ * frozen CLIP ends in a layer without any step, whose rows the projector's
+ * products must still find in their backward. */
+static void check_frozen(const zoo_case *trained, const zoo_case *frozen)
+{
+    const zoo_case *cases[] = {trained, frozen};
+    zoo z[2];
+
+    for (int i = 0; i < 2; i++) {
+        open_graph(&z[i], cases[i]);
+        take_items(&z[i]);
+        by_hand_begin(&z[i].h, &z[i].t, "ref", CS_F32);
+        assert_ok(cs_weights_load(z[i].h.params, 1));
+        assert_ok(by_hand_module(&z[i].h, 0, 0, true));
+        cs_value *output = z[i].h.output[0];
+        const int64_t n = cs_tensor_count(&output->t);
+        cs_tensor grad = output->t;
+        grad.data = tiny_take(&z[i].t, n, sizeof(double));
+        for (int64_t k = 0; k < n; k++) {
+            cs_tensor_set(&grad, k, probe(k));
+        }
+        output->grad = grad.data;
+        output->grad_where = CS_KEEP_PRODUCT;
+        assert_ok(by_hand_backward_module(&z[i].h, 0, output));
+    }
+    for (int32_t i = 0; i < z[0].h.params->n; i++) {
+        const cs_param_state *p = &z[0].h.params->items[i];
+        const cs_param_state *q = &z[1].h.params->items[i];
+        if (p->spec->in_projector) {
+            assert_non_null(p->grad);
+            assert_memory_equal(p->grad, q->grad,
+                                (size_t)p->count * sizeof(float));
+        } else {
+            assert_null(q->grad);
+        }
+    }
+    zoo_close(&z[1]);
+    zoo_close(&z[0]);
+}
+
+static void a_projector_trains_behind_a_frozen_tower(void **state)
+{
+    static const zoo_case CLIPS[] = {
+        {"clip", "projector: {type: mlp}", true},
+        {"clip", "freeze: true, projector: {type: mlp}", true},
+    };
+    static const zoo_case MERGERS[] = {
+        {"qwen2_vl_merger", MERGER, true},
+        {"qwen2_vl_merger", "freeze: true, " MERGER, true},
+    };
+
+    (void)state;
+    check_frozen(&CLIPS[0], &CLIPS[1]);
+    check_frozen(&MERGERS[0], &MERGERS[1]);
+}
+
 /* --- names ------------------------------------------------------------------ */
 
 static bool begins_with(const char *name, const char *beginning)
@@ -410,6 +468,7 @@ int main(void)
         CST_TEST(every_family_is_transformers),
         CST_TEST(every_family_is_transformers_on_the_cpu_backend),
         CST_TEST(bf16_is_near_transformers),
+        CST_TEST(a_projector_trains_behind_a_frozen_tower),
         CST_TEST(no_tensor_of_a_file_is_unknown),
         CST_TEST(sound_is_padded_unless_the_folder_says_no),
     };
