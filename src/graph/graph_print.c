@@ -27,7 +27,9 @@ static void print_params(const cs_graph *graph, int32_t module, int32_t layer,
         if (p->module == module && p->layer == layer) {
             csi_str_addf(text, "      %-58s %-18s %s\n", p->name,
                          cs_shape_print(&p->shape, shape),
-                         p->is_trainable ? "trainable" : "frozen");
+                         p->slot == CS_SLOT_COUNT ? "not used"
+                         : p->is_trainable        ? "trainable"
+                                                  : "frozen");
         }
     }
 }
@@ -44,8 +46,16 @@ static void print_layer(const cs_layer *l, int32_t index, csi_str *text)
                      (long long)(l->vocab > 0 && l->out_dim == 0 ? l->vocab
                                                                  : l->out_dim));
     }
+    if (l->grid_side > 0) {
+        csi_str_addf(text, " positions of %d x %d for %d x %d",
+                     l->position_side, l->position_side, l->grid_side,
+                     l->grid_side);
+    }
     if (l->pool > 1) {
         csi_str_addf(text, " pool %d", l->pool);
+    }
+    if (l->stack > 1) {
+        csi_str_addf(text, " stack %d", l->stack);
     }
     csi_str_add(text, "\n");
 }
@@ -72,6 +82,10 @@ cs_status cs_graph_print(const cs_graph *graph, bool with_params, char **out)
                                      (double)cs_graph_param_count(graph, m,
                                                                   true)),
                      module->source != NULL ? module->source : "scratch");
+        if (module->class_rows > 0) {
+            csi_str_addf(&text, "    class token %s\n",
+                         module->feature_skip > 0 ? "dropped" : "kept");
+        }
         for (int32_t i = 0; i < module->n_layers; i++) {
             print_layer(&module->layers[i], i, &text);
             if (with_params) {

@@ -7,7 +7,7 @@
  *
  * Tolerances: features 1e-5 of the largest, gradients 1e-4 of their own norm
  * (or 1e-6 of the norm of all of them), both in f32 and f64; in bf16 2e-2 and, of
- * all gradients together, 3e-2.
+ * all gradients together, 4e-2.
  */
 #include "cornstarch/checkpoint.h"
 #include "cornstarch/safetensors.h"
@@ -265,7 +265,7 @@ static void check_gradients(zoo *z, cs_dtype dtype)
         n_wanted--;
     }
     assert_int_equal(n_wanted, 0);
-    if (!(sqrt(error) <= (dtype == CS_BF16 ? 3e-2 : 1e-4) * sqrt(all))) {
+    if (!(sqrt(error) <= (dtype == CS_BF16 ? 4e-2 : 1e-4) * sqrt(all))) {
         fail_msg("%s: gradients off by %g of %g", z->c->name, sqrt(error),
                  sqrt(all));
     }

@@ -6,6 +6,8 @@
  */
 #include "cornstarch/zoo.h"
 
+#include "base/alloc.h"
+
 #include "support/test.h"
 #include "unit/graph/recipes.h"
 
@@ -259,6 +261,22 @@ static void pictures_of_another_size_have_resampled_positions(void **state)
     cs_graph_destroy(&g);
 }
 
+static void what_an_encoder_does_is_printed(void **state)
+{
+    cs_graph *g = build(CLIP ", processor: {image_size: 16}, feature_select: "
+                             "default, feature_layer: -2, pool: 2, stack: 4");
+    char *text = NULL;
+
+    (void)state;
+    assert_ok(cs_graph_print(g, true, &text));
+    assert_contains(text, "class token dropped");
+    assert_contains(text, "positions of 2 x 2 for 4 x 4");
+    assert_contains(text, "norm       8 -> 32 pool 2 stack 4");
+    assert_contains(text, "not used");
+    csi_free(text);
+    cs_graph_destroy(&g);
+}
+
 /* --- hidden layers --------------------------------------------------------- */
 
 static void layers_above_the_chosen_one_are_kept_and_not_run(void **state)
@@ -450,6 +468,7 @@ int main(void)
         CST_TEST(rows_and_columns_turn_halves_of_a_head),
         CST_TEST(layer_scale_starts_as_its_config_says),
         CST_TEST(pictures_of_another_size_have_resampled_positions),
+        CST_TEST(what_an_encoder_does_is_printed),
         CST_TEST(layers_above_the_chosen_one_are_kept_and_not_run),
         CST_TEST(a_norm_of_the_pooled_output_is_not_run),
         CST_TEST(a_whole_models_file_holds_its_encoder),
