@@ -89,5 +89,41 @@ CS_API CS_NODISCARD cs_status
 cs_model_generate(cs_model *model, const cs_prompt_input *input,
                   const cs_generate_options *options, char **text);
 
+/* ---- forward: a model beside the one that it was ported from ---- */
+
+typedef struct cs_forward_options {
+    /* a recipe, a run folder, or the Hugging Face folder of a language model
+     * or an encoder */
+    const char *model;
+    int64_t checkpoint; /* of a run; 0 = model/ */
+    const char *const *overrides; /* dotted, over the recipe */
+    int32_t n_overrides;
+    const char *precision; /* f32 or bf16; NULL = the recipe's, f32 for a folder */
+    const char *input, *output; /* safetensors files: docs/formats.md */
+    bool with_gradients;
+    int32_t n_ranks; /* threads of this process, in the recipe's layout */
+    const char *backend;
+    int32_t n_threads; /* of a rank */
+    /* rows of logits, or items of an encoder, that are done now; may be called
+     * from several threads at once; NULL = none */
+    void (*on_progress)(void *context, int64_t n_done);
+    void *context;
+} cs_forward_options;
+
+typedef struct cs_forward_result {
+    bool has_loss;
+    double loss; /* mean over label tokens */
+    int64_t n_documents, n_tokens, label_tokens, n_items;
+    int64_t n_tensors; /* written */
+} cs_forward_result;
+
+/* Reads the input, computes logits (or an encoder's last hidden state), the
+ * loss where there are labels and, if wanted, the gradient of every trainable
+ * parameter, and writes them as f32. The numbers of the loss do not depend on
+ * the layout. Errors: FORMAT, SHAPE, DTYPE name file, tensor, wanted and got;
+ * UNSUPPORTED names what is not offered. */
+CS_API CS_NODISCARD cs_status cs_forward(const cs_forward_options *options,
+                                         cs_forward_result *out);
+
 CS_END_DECLS
 #endif

@@ -30,6 +30,8 @@ typedef struct cli_options {
     const char *images[CLI_MAX_WORDS];
     const char *audios[CLI_MAX_WORDS];
     int32_t n_images, n_audios;
+    const char *input, *precision;
+    bool with_gradients;
     int64_t max_new_tokens, max_samples, seed;
     double temperature, top_p;
 } cli_options;
@@ -79,6 +81,7 @@ cs_status cli_print(const csi_str *text);
 cs_status cli_train(const cli_options *options, int *exit_status);
 cs_status cli_eval(const cli_options *options, int *exit_status);
 cs_status cli_generate(const cli_options *options, int *exit_status);
+cs_status cli_forward(const cli_options *options, int *exit_status);
 cs_status cli_index(const cli_options *options, int *exit_status);
 cs_status cli_plan(const cli_options *options, int *exit_status);
 cs_status cli_simulate(const cli_options *options, int *exit_status);

@@ -35,7 +35,14 @@ static const cli_command COMMANDS[] = {
      "Answers a prompt. Placeholders of media that TEXT does not name are put "
      "before it.",
      false, cli_generate},
-    {"forward", NULL, "not offered yet", NULL, false, NULL},
+    {"forward",
+     "RECIPE|RUN|FOLDER --input FILE --output FILE [--grad] [key=value ...]",
+     "logits, loss and gradients of tensors",
+     "Computes a model's logits and loss for the tensors of a safetensors "
+     "file\n(input_ids, labels, pixel_values, ...: docs/formats.md), or an "
+     "encoder's last hidden\nstate, as transformers would. FOLDER is a Hugging "
+     "Face folder of one model.",
+     true, cli_forward},
     {"plan", "RECIPE [--ranks N] [-o FILE] [key=value ...]",
      "how ranks would be divided",
      "The plan that train would follow, and why. -o writes plan.json, which "

@@ -7,10 +7,11 @@
 
 #include "base/arena.h"
 
+#include "source.h"
+
 struct cs_model {
-    cs_config *config; /* owned, as all below */
-    char **folders;    /* strings that the config points to */
-    int32_t n_folders;
+    csi_model_source source; /* owned, as all below */
+    cs_config *config;       /* of the source */
     cs_graph *graph;
     cs_tokenizer *tokenizer;
     cs_backend *backend;

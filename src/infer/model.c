@@ -1,99 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Opening a trained model: RUN/recipe.yaml says what it is, RUN/model (or a
- * checkpoint) what it has learned. */
-#include "cornstarch/checkpoint.h"
-#include "cornstarch/log.h"
+/* Opening a trained model on one rank that holds everything. */
 #include "cornstarch/zoo.h"
 
 #include "base/alloc.h"
 #include "base/file.h"
-#include "base/str.h"
 
 #include "internal.h"
-
-#include <inttypes.h>
-
-/* A path that lives as long as the model. */
-static cs_status keep_path(cs_model *m, const char *run, const char *tail,
-                           const char *name, const char **out)
-{
-    csi_str path = {0};
-
-    csi_str_addf(&path, "%s/model/%s%s", run, name, tail);
-    m->folders[m->n_folders++] = path.data; /* owned, also when it failed */
-    CS_TRY(csi_str_check(&path));
-    *out = path.data;
-    return CS_OK;
-}
-
-/* Points every module of the recipe at the run's own model folder, so that a
- * run can be used wherever it is and whatever became of its sources. */
-static cs_status use_model_folder(cs_model *m, const char *run)
-{
-    cs_config *c = m->config;
-    cs_language_model_config *lm = &c->model.language_model;
-
-    for (int32_t i = 0; i < c->model.n_encoders; i++) {
-        cs_encoder_config *e = &c->model.encoders[i];
-        e->hf_config_json = NULL;
-        e->preset = NULL;
-        CS_TRY(keep_path(m, run, "", e->name, &e->from));
-        CS_TRY(keep_path(m, run, "/projector", e->name, &e->projector.from));
-    }
-    lm->hf_config_json = NULL;
-    lm->preset = NULL;
-    CS_TRY(keep_path(m, run, "", "language_model", &lm->from));
-    lm->tokenizer = lm->from;
-    return CS_OK;
-}
-
-static cs_status open_config(cs_model *m, const cs_model_options *o,
-                             int64_t *checkpoint)
-{
-    char *recipe = NULL;
-    char *weights = NULL;
-    cs_status st = CS_OK;
-
-    CS_TRY_GOTO(done, csi_path_join(o->run_folder, "recipe.yaml", &recipe));
-    CS_CHECK_GOTO(done, csi_file_exists(recipe), CS_ERR_ARG,
-                  "%s: not a run folder (no recipe.yaml in it)", o->run_folder);
-    CS_TRY_GOTO(done, cs_config_load(recipe, NULL, 0, &m->config));
-    m->folders =
-        csi_calloc((size_t)m->config->model.n_encoders * 2 + 2, sizeof(char *));
-    CS_CHECK_GOTO(done, m->folders != NULL, CS_ERR_NOMEM, "model");
-    CS_TRY_GOTO(done, csi_path_join(o->run_folder, "model", &weights));
-    *checkpoint = o->checkpoint;
-    if (o->checkpoint == 0 && csi_dir_exists(weights)) {
-        CS_TRY_GOTO(done, use_model_folder(m, o->run_folder));
-    } else if (o->checkpoint == 0) {
-        *checkpoint = cs_checkpoint_latest(o->run_folder);
-        CS_CHECK_GOTO(done, *checkpoint > 0, CS_ERR_ARG,
-                      "%s: neither a model folder nor a checkpoint",
-                      o->run_folder);
-    }
-done:
-    csi_free(recipe);
-    csi_free(weights);
-    return st;
-}
-
-static cs_status load_weights(cs_model *m, const char *run_folder,
-                              int64_t checkpoint)
-{
-    cs_train_state state = {0};
-    char fallback[512] = "";
-
-    CS_TRY(cs_weights_load(m->params, m->config->seed));
-    if (checkpoint > 0) {
-        CS_TRY(cs_checkpoint_load(run_folder, checkpoint, NULL, m->params,
-                                  &state, fallback));
-        csi_free(state.dropped);
-        if (fallback[0] != '\0') {
-            cs_log(CS_LOG_WARN, "infer", "%s", fallback);
-        }
-    }
-    return CS_OK;
-}
 
 /* One rank that holds everything. */
 static cs_status create_rank(cs_model *m)
@@ -142,12 +54,13 @@ static cs_status create_runtime(cs_model *m)
 cs_status cs_model_open(const cs_model_options *o, cs_model **out)
 {
     cs_status st = CS_OK;
-    int64_t checkpoint = 0;
     cs_model *m = csi_calloc(1, sizeof *m);
 
     CS_CHECK(m != NULL, CS_ERR_NOMEM, "model");
     csi_arena_init(&m->workspace, 0);
-    CS_TRY_GOTO(undo, open_config(m, o, &checkpoint));
+    CS_TRY_GOTO(undo, csi_source_open_run(o->run_folder, o->checkpoint,
+                                          (csi_overrides){0}, &m->source));
+    m->config = m->source.config;
     CS_TRY_GOTO(undo, cs_zoo_build(m->config, &m->graph));
     const cs_language_model_config *lm = &m->config->model.language_model;
     CS_TRY_GOTO(undo, cs_tokenizer_load(lm->tokenizer != NULL ? lm->tokenizer
@@ -161,7 +74,7 @@ cs_status cs_model_open(const cs_model_options *o, cs_model **out)
                                               ? CS_BF16
                                               : CS_F32,
                                           false, &m->params));
-    CS_TRY_GOTO(undo, load_weights(m, o->run_folder, checkpoint));
+    CS_TRY_GOTO(undo, csi_source_load(&m->source, m->params));
     CS_TRY_GOTO(undo, create_runtime(m));
     CS_TRY_GOTO(undo, csi_path_join(o->run_folder, ".index", &m->index_folder));
     *out = m;
@@ -189,11 +102,7 @@ void cs_model_close(cs_model **model)
     cs_backend_destroy(&m->backend);
     cs_tokenizer_destroy(&m->tokenizer);
     cs_graph_destroy(&m->graph);
-    cs_config_destroy(&m->config);
-    for (int32_t i = 0; i < m->n_folders; i++) {
-        csi_free(m->folders[i]);
-    }
-    csi_free(m->folders);
+    csi_source_close(&m->source);
     csi_free(m->index_folder);
     csi_arena_fini(&m->workspace);
     csi_free(m);
