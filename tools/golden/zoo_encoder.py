@@ -26,6 +26,7 @@ import torch
 import torch.nn.functional as F
 import transformers
 from torch import nn
+from transformers.models.llava_next import modeling_llava_next
 from transformers.models.qwen2_audio.modeling_qwen2_audio import (
     Qwen2AudioEncoder)
 from transformers.models.qwen2_vl.configuration_qwen2_vl import (
@@ -148,7 +149,7 @@ class Case:
         return self.ours + name[len(self.theirs):]
 
     def finish(self, model, items, rows, features, note, projector=None,
-               merger=None, preprocessor=None):
+               merger=None, preprocessor=None, more=None):
         """`items`: (input rows, encoder rows, grid rows, grid columns,
         features) of each; `rows` what enters, `features` what leaves."""
         output = torch.cat(features)
@@ -171,13 +172,39 @@ class Case:
                 json.dumps(preprocessor) + "\n")
         tensors = {"items": torch.tensor(items, dtype=torch.int32),
                    "input": torch.cat(rows), "output": output.detach(),
-                   "loss": loss.detach().reshape(1), **grads}
+                   "loss": loss.detach().reshape(1), **grads, **(more or {})}
         safetensors.torch.save_file(
             {k: v.contiguous() for k, v in tensors.items()},
             self.folder / "golden.safetensors")
-        self.provenance(note)
+        self.provenance(note, self.loads_again(model))
 
-    def provenance(self, note):
+    def loads_again(self, model):
+        """What an export of ours holds, the same values under our names, in
+        the class: which tensors it misses (heads that are not ours)."""
+        if not hasattr(model, "save_pretrained") or self.theirs:
+            return None
+        with tempfile.TemporaryDirectory() as folder:
+            folder = pathlib.Path(folder)
+            shutil.copy(self.folder / "config.json", folder)
+            values = safetensors.torch.load_file(
+                self.folder / "model.safetensors")
+            heads = ("pooler.", "head.", "merger.")
+            safetensors.torch.save_file(
+                {self.rename(k): v for k, v in values.items()
+                 if not k.startswith(heads)},
+                folder / "model.safetensors", metadata={"format": "pt"})
+            twin, info = type(model).from_pretrained(
+                folder, output_loading_info=True)
+        assert not info["unexpected_keys"], info
+        missing = sorted(info["missing_keys"])
+        assert all(k.startswith(heads) for k in missing), info
+        mine, other = model.state_dict(), twin.state_dict()
+        for name in mine:
+            if name not in missing and not name.startswith(heads):
+                assert torch.equal(mine[name], other[name]), name
+        return {"class": type(model).__name__, "missing": missing}
+
+    def provenance(self, note, round_trip):
         for path in self.folder.rglob("*.safetensors"):
             path.chmod(0o644)
         files = sorted(p for p in self.folder.rglob("*")
@@ -190,6 +217,8 @@ class Case:
             "torch": torch.__version__,
             "transformers": transformers.__version__,
             "safetensors": safetensors.__version__,
+            # null: no class, or a whole model's file
+            "our_names_load_as": round_trip,
             "sha256": {str(p.relative_to(self.folder)):
                        hashlib.sha256(p.read_bytes()).hexdigest()
                        for p in files},
@@ -524,6 +553,55 @@ def evaclip():
            "hidden_states[-2]", class_rows=1, drop=True, choose=hidden(-2))
 
 
+# --- pictures in tiles ------------------------------------------------------
+
+class LineProjector(Projector):
+    """The projector of a LLaVA-NeXT and the row at its lines' ends."""
+
+    def __init__(self, model):
+        nn.Module.__init__(self)
+        self.linear_1 = model.multi_modal_projector.linear_1
+        self.linear_2 = model.multi_modal_projector.linear_2
+        self.image_newline = model.image_newline
+        self.activation = "gelu"
+
+
+def llava_next():
+    points = [[12, 24], [24, 12], [24, 24], [36, 12], [12, 36]]
+    case = Case("llava_next", "vision_model.")
+    model = shake(transformers.LlavaNextModel(transformers.LlavaNextConfig(
+        vision_config=dict(VIT, intermediate_size=24,
+                           model_type="clip_vision_model"),
+        text_config=dict(model_type="llama", hidden_size=4,
+                         intermediate_size=4, num_hidden_layers=1,
+                         num_attention_heads=2, vocab_size=8),
+        image_grid_pinpoints=points, vision_feature_layer=-2,
+        vision_feature_select_strategy="default")))
+    sizes = [(45, 61), (90, 33), (7, 20)]
+    grids = [modeling_llava_next.get_anyres_image_grid_shape(s, points, 12)
+             for s in sizes]
+    pixels = torch.zeros(3, 1 + max(r * c for r, c in grids), 3, 12, 12)
+    items, rows = [], []
+    for i, (r, c) in enumerate(grids):
+        n = 1 + r * c
+        pixels[i, :n] = torch.randn(n, 3, 12, 12)
+        left = modeling_llava_next.unpad_image(
+            torch.zeros(1, 3 * r, 3 * c), sizes[i]).shape[1:]
+        items.append([9 * n, 10 * n, *left, 9 + left[0] * (left[1] + 1)])
+        rows.append(patches(pixels[i, :n], 4).flatten(0, 1))
+    features = model.get_image_features(
+        pixels, torch.tensor(sizes), return_dict=True).pooler_output
+    case.finish(model.vision_tower, items, rows, list(features),
+                "LlavaNextModel.get_image_features: tiles, lines without "
+                "borders, their ends", projector=LineProjector(model),
+                preprocessor={
+                    "image_processor_type": "LlavaNextImageProcessor",
+                    "size": {"shortest_edge": 12}, "do_center_crop": True,
+                    "crop_size": {"height": 12, "width": 12},
+                    "image_grid_pinpoints": points},
+                more={"tiles": torch.tensor(grids, dtype=torch.int32)})
+
+
 # --- pictures of any size ---------------------------------------------------
 
 def pixtral():
@@ -690,8 +768,8 @@ def audio():
 def main():
     torch.set_num_threads(1)
     wanted = sys.argv[2:]
-    for make in (clip, vit, dinov2, siglip, intern_vit, evaclip, pixtral,
-                 qwen2_vl, audio):
+    for make in (clip, vit, dinov2, siglip, intern_vit, evaclip, llava_next,
+                 pixtral, qwen2_vl, audio):
         if not wanted or make.__name__ in wanted:
             make()
 
