@@ -131,6 +131,32 @@ CS_API void cs_tile_map_fini(cs_tile_map *map);
 CS_API int64_t cs_mask_visible_pairs(const cs_mask *q, const cs_mask *k,
                                      int64_t window);
 
+/* ---- looking at masks from outside ---- */
+
+/* What comes from a file: every token is of one kind or of no document (word
+ * 0), positions are unique and not negative. Errors: FORMAT; `where` begins
+ * the sentence, which names the token. */
+CS_API CS_NODISCARD cs_status cs_mask_check(const cs_mask *mask,
+                                            const char *where);
+
+typedef struct cs_mask_counts {
+    int64_t n_documents;
+    int64_t n_dead; /* tokens of no document */
+} cs_mask_counts;
+CS_API cs_mask_counts cs_mask_count(const cs_mask *mask);
+
+/* Pairs of different documents that a kernel would let through: all pairs of a
+ * full tile are computed unseen, those of a partial one by cs_mask_visible. */
+typedef struct cs_mask_leak {
+    int64_t n_pairs;
+    int64_t q, k; /* tokens of the first; -1 without any */
+} cs_mask_leak;
+/* `map` is square, of this mask and window. */
+CS_API CS_NODISCARD cs_status cs_mask_find_leaks(const cs_mask *mask,
+                                                 const cs_tile_map *map,
+                                                 int64_t window,
+                                                 cs_mask_leak *out);
+
 /* ASCII picture of the mask (T <= max_side: one char a token; larger: blocks)
  * and the counts below it. [out,own] csi_free. */
 CS_API CS_NODISCARD cs_status cs_mask_print(const cs_mask *mask, int64_t window,

@@ -16,26 +16,13 @@ static void add_counts(csi_str *text, const cs_mask *mask, int64_t window)
 {
     const int64_t n = mask->n_tokens;
     const int64_t visible = cs_mask_visible_pairs(mask, mask, window);
-    uint64_t found[(CS_MASK_MAX_DOCUMENT + 1) / 64] = {0};
-    int64_t n_documents = 0;
-    int64_t n_dead = 0;
+    const cs_mask_counts counts = cs_mask_count(mask);
 
-    for (int64_t t = 0; t < n; t++) {
-        const uint64_t document = mask->word[t] >> 48;
-        const uint64_t bit = (uint64_t)1 << (document % 64);
-
-        if (document == 0) {
-            n_dead++;
-        } else if ((found[document / 64] & bit) == 0) {
-            found[document / 64] |= bit;
-            n_documents++;
-        }
-    }
     csi_str_addf(text,
                  "%" PRId64 " tokens, %" PRId64 " documents, %" PRId64
                  " of no document; %" PRId64 " of %" PRId64
                  " pairs visible (%.1f %%)\n",
-                 n, n_documents, n_dead, visible, n * n,
+                 n, counts.n_documents, counts.n_dead, visible, n * n,
                  n > 0 ? 100.0 * (double)visible / ((double)n * (double)n)
                        : 0.0);
 }
