@@ -60,12 +60,18 @@ typedef struct cs_nn_batch {
      * NULL = no class tokens */
     const int32_t *patch_index; /* [rows] */
     const int32_t *class_index; /* [rows]: 0 in class rows, else -1 */
+    /* projector's rows where lines of features end in a row of their own:
+     * [feature_rows] itself or -1, and 0 at ends of lines, else -1 */
+    const int32_t *line_index, *newline_index;
     /* language model */
     const int32_t *ids; /* [rows], -1 in media rows */
     int32_t n_features;
     cs_value *const *features;         /* per encoder; NULL = absent */
     const int32_t *const *merge_index; /* per encoder [rows]: feature or -1 */
     cs_tape_loss_args loss;
+    /* opt, [layers of the module]: where the balance losses of experts are
+     * added up, layer by layer; NULL = in loss.loss_sum */
+    double *balance_sums;
     /* logits of all rows beside the loss, chunk by chunk; NULL = none. Not in
      * training. */
     cs_logits_fn on_logits;

@@ -33,18 +33,20 @@ CS_API double cs_learning_rate(const cs_config *config, int64_t step,
 /* Sums over all ranks of the world, in f64 and in a fixed order. */
 typedef struct cs_step_sums {
     double grad_norm; /* of the whole model, before clipping */
-    double loss_sum;
+    double loss_sum;  /* with balance losses */
     double n_correct;
     double label_tokens;
 } cs_step_sums;
 
 /* Squares are summed per parameter, exchanged, then added in graph order: the
  * same bits for every placement. Only the first replica's holders count.
- * `sums` holds this rank's loss_sum, n_correct, label_tokens on entry. Ranks:
- * collective over `world`. */
+ * `sums` holds this rank's loss_sum, n_correct, label_tokens on entry;
+ * balance_sums (opt, [layers of the language model]) are added to the loss in layer
+ * order. Ranks: collective over `world`. */
 CS_API CS_NODISCARD cs_status cs_optim_reduce_sums(cs_optim *optim,
                                                    cs_comm *world,
                                                    bool is_first_replica,
+                                                   const double *balance_sums,
                                                    cs_step_sums *sums);
 /* One update with learning rate factor `learning_rate` (that of the recipe's
  * optimizer at this step; overrides scale alike); grad_scale multiplies

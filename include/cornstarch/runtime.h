@@ -77,6 +77,9 @@ typedef struct cs_step_input {
 /* Of this rank and this replica; valid on the scoring rank only (else 0). */
 typedef struct cs_step_result {
     double loss_sum; /* sum of nll over label tokens */
+    /* [layers of the language model], on the rank that runs the layer: balance
+     * losses of experts, in the unit of loss_sum */
+    const double *balance_sums;
     int64_t n_correct;
     int64_t label_tokens;
     /* [n_samples of the replica in microbatch order]: evaluation only */

@@ -21,8 +21,14 @@ struct cs_optim {
     double *rate_factor;     /* owned, [params->n]: times the recipe's rate */
     double *weight_decay;    /* owned, [params->n] */
     cs_adamw_item *items;    /* owned, [params->n] */
-    double *sums;            /* owned, [graph->n_params + N_EXTRA_SUMS] */
+    double *sums;            /* owned, [graph->n_params + N_EXTRA_SUMS +
+                                n_balance_sums] */
 };
+
+static int32_t n_balance_sums(const cs_graph *graph)
+{
+    return graph->modules[cs_graph_language_model(graph)].n_layers;
+}
 
 static double default_decay(const cs_config *config, const cs_param *p)
 {
@@ -108,8 +114,9 @@ cs_status cs_optim_create(const cs_config *config, const cs_graph *graph,
     o->rate_factor = csi_calloc(n, sizeof *o->rate_factor);
     o->weight_decay = csi_calloc(n, sizeof *o->weight_decay);
     o->items = csi_calloc(n, sizeof *o->items);
-    o->sums =
-        csi_calloc((size_t)graph->n_params + N_EXTRA_SUMS, sizeof *o->sums);
+    o->sums = csi_calloc((size_t)graph->n_params + N_EXTRA_SUMS +
+                             (size_t)n_balance_sums(graph),
+                         sizeof *o->sums);
     CS_CHECK_GOTO(undo,
                   o->rate_factor != NULL && o->weight_decay != NULL &&
                       o->items != NULL && o->sums != NULL,
@@ -143,12 +150,19 @@ void cs_optim_destroy(cs_optim **optim)
 }
 
 cs_status cs_optim_reduce_sums(cs_optim *o, cs_comm *world,
-                               bool is_first_replica, cs_step_sums *sums)
+                               bool is_first_replica,
+                               const double *balance_sums, cs_step_sums *sums)
 {
     const int32_t n = o->graph->n_params;
+    const int32_t n_layers = n_balance_sums(o->graph);
+    double *const balance = &o->sums[n + N_EXTRA_SUMS];
     double total = 0.0;
 
     memset(o->sums, 0, (size_t)(n + N_EXTRA_SUMS) * sizeof *o->sums);
+    memset(balance, 0, (size_t)n_layers * sizeof *balance);
+    if (balance_sums != NULL) {
+        memcpy(balance, balance_sums, (size_t)n_layers * sizeof *balance);
+    }
     for (int32_t i = 0; i < n && is_first_replica; i++) {
         const cs_param_state *item = cs_param_find(o->params, i);
         if (item != NULL && item->grad != NULL && item->spec->tied_to < 0) {
@@ -159,12 +173,16 @@ cs_status cs_optim_reduce_sums(cs_optim *o, cs_comm *world,
     o->sums[n] = sums->loss_sum;
     o->sums[n + 1] = sums->n_correct;
     o->sums[n + 2] = sums->label_tokens;
-    CS_TRY(cs_comm_all_reduce(world, o->sums, n + N_EXTRA_SUMS, CS_F64));
+    CS_TRY(cs_comm_all_reduce(world, o->sums, n + N_EXTRA_SUMS + n_layers,
+                              CS_F64));
     for (int32_t i = 0; i < n; i++) {
         total += o->sums[i];
     }
     sums->grad_norm = sqrt(total);
     sums->loss_sum = o->sums[n];
+    for (int32_t i = 0; i < n_layers; i++) {
+        sums->loss_sum += balance[i];
+    }
     sums->n_correct = o->sums[n + 1];
     sums->label_tokens = o->sums[n + 2];
     return CS_OK;

@@ -42,11 +42,9 @@ static double sinusoid(int64_t position, int64_t channel, int64_t channels)
 void cs_param_init(cs_param_set *set, int32_t item, uint64_t seed)
 {
     const cs_param_state *p = &set->items[item];
-    const cs_param *spec = p->spec;
-    const char *name = spec->tied_to < 0
-                           ? spec->global_name
-                           : set->graph->params[spec->tied_to].global_name;
-    const uint64_t stream = csi_hash64(name);
+    const cs_param *spec =
+        p->spec->tied_to < 0 ? p->spec : &set->graph->params[p->spec->tied_to];
+    const uint64_t stream = csi_hash64(spec->global_name);
     const int64_t columns = spec->shape.dim[spec->shape.n_dims - 1];
 
     for (int64_t i = 0; i < p->count; i++) {

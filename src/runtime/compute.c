@@ -30,6 +30,7 @@ static void fill_batch(cs_runtime *rt, const cs_shard_stage *stage,
         .loss_sum = &rt->result.loss_sum,
         .n_correct = &rt->result.n_correct,
     };
+    b->balance_sums = rt->balance_sums;
 }
 
 const cs_microbatch *csi_microbatch(const cs_runtime *rt, int32_t mb)

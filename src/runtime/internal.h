@@ -67,6 +67,7 @@ struct cs_runtime {
     csi_module_batch *modules; /* [n_modules * n_microbatches] */
     csi_channel *channels;     /* [2 * n_edges]: activation, gradient */
     cs_step_result result;
+    double *balance_sums; /* [layers of the language model] */
     double *sample_nll;
     int64_t *sample_tokens, *sample_index;
     int64_t sample_capacity;

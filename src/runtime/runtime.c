@@ -6,6 +6,11 @@
 
 #include <string.h>
 
+static int32_t language_layers(const cs_graph *graph)
+{
+    return graph->modules[cs_graph_language_model(graph)].n_layers;
+}
+
 cs_status cs_runtime_create(const cs_runtime_options *options, cs_runtime **out)
 {
     cs_status st = CS_OK;
@@ -21,8 +26,12 @@ cs_status cs_runtime_create(const cs_runtime_options *options, cs_runtime **out)
     const cs_stage_graph *g = &rt->shard->stages;
     rt->tape_bytes =
         csi_calloc((size_t)rt->graph->n_modules, sizeof *rt->tape_bytes);
+    rt->balance_sums = csi_calloc((size_t)language_layers(rt->graph),
+                                  sizeof *rt->balance_sums);
     rt->channels = csi_calloc((size_t)g->n_edges * 2 + 1, sizeof *rt->channels);
-    CS_CHECK_GOTO(undo, rt->tape_bytes != NULL && rt->channels != NULL,
+    CS_CHECK_GOTO(undo,
+                  rt->tape_bytes != NULL && rt->balance_sums != NULL &&
+                      rt->channels != NULL,
                   CS_ERR_NOMEM, "runtime");
     for (int32_t i = 0; i < 2 * g->n_edges; i++) {
         rt->channels[i].slots =
@@ -88,6 +97,7 @@ void cs_runtime_destroy(cs_runtime **runtime)
     }
     csi_free(rt->tapes);
     csi_free(rt->tape_bytes);
+    csi_free(rt->balance_sums);
     csi_free(rt->events);
     csi_free(rt->sample_nll);
     csi_free(rt->sample_tokens);
@@ -194,7 +204,9 @@ static void begin_step(cs_runtime *rt, const cs_step_input *input)
 {
     rt->input = input;
     rt->n_microbatches = input->plan->n_microbatches;
-    rt->result = (cs_step_result){0};
+    rt->result = (cs_step_result){.balance_sums = rt->balance_sums};
+    memset(rt->balance_sums, 0,
+           (size_t)language_layers(rt->graph) * sizeof *rt->balance_sums);
     csi_arena_reset(&rt->step);
     memset(rt->tape_bytes, 0,
            (size_t)rt->graph->n_modules * sizeof *rt->tape_bytes);

@@ -31,7 +31,8 @@ static cs_status on_gradient_norm(csi_rank *r)
         .n_correct = (double)result->n_correct,
         .label_tokens = (double)result->label_tokens,
     };
-    CS_TRY(cs_optim_reduce_sums(r->optim, r->world, is_first, &r->sums));
+    CS_TRY(cs_optim_reduce_sums(r->optim, r->world, is_first,
+                                result->balance_sums, &r->sums));
     r->is_finite = isfinite(r->sums.loss_sum) && isfinite(r->sums.grad_norm);
     if (r->is_finite) {
         r->state.non_finite_in_a_row = 0;

@@ -20,11 +20,13 @@
 #include <string.h>
 
 enum {
+    TINY_IMAGE_SIDE = 3,
     TINY_IMAGE_ROWS = 9, /* patches of a picture */
     TINY_VOCAB = 30,
     TINY_MAX_SAMPLES = 24,
     TINY_MAX_RUNS = 120,
-    TINY_MAX_MODULES = 3
+    TINY_MAX_MODULES = 3,
+    TINY_MAX_LAYERS = 8
 };
 
 #define TINY_VISION                                                 \
@@ -97,12 +99,18 @@ static inline cs_index_run tiny_run(const tiny *t, char letter, int32_t item)
         return run;
     }
     assert_in_range(module, 0, t->graph->n_modules - 1);
+    const cs_module *m = &t->graph->modules[module];
     run.modality = module;
     run.input_rows = letter == 'v' ? TINY_IMAGE_ROWS : letter == 'a' ? 7 : 12;
-    run.encoder_rows =
-        letter == 'v' ? TINY_IMAGE_ROWS : (run.input_rows + 1) / 2;
-    const int32_t pool = t->graph->modules[run.modality].pool;
-    run.llm_rows = (run.encoder_rows + pool - 1) / pool;
+    run.encoder_rows = letter == 'v' ? TINY_IMAGE_ROWS + m->class_rows
+                                     : (run.input_rows + 1) / 2;
+    if (letter == 'v') {
+        run.grid_rows = TINY_IMAGE_SIDE;
+        run.grid_columns = TINY_IMAGE_SIDE;
+    }
+    const int32_t per_token = m->pool * m->stack;
+    run.llm_rows =
+        (run.encoder_rows - m->feature_skip + per_token - 1) / per_token;
     return run;
 }
 
@@ -287,10 +295,15 @@ static inline void tiny_init(cs_param_set *params)
     for (int32_t i = 0; i < params->n; i++) {
         const cs_param_state *p = &params->items[i];
         const cs_tensor master = {p->master, params->real, p->spec->shape};
+        const cs_param *source = p->spec->tied_to < 0
+                                     ? p->spec
+                                     : &params->graph->params[p->spec->tied_to];
+        if (p->is_alias) {
+            continue;
+        }
         for (int64_t k = 0; k < p->count && p->master != NULL; k++) {
             const double noise =
-                csi_rng_normal(4, csi_hash64(p->spec->global_name),
-                               (uint64_t)k);
+                csi_rng_normal(4, csi_hash64(source->global_name), (uint64_t)k);
             const double value = cs_tensor_get(&master, k) + 0.1 * noise;
             cs_tensor_set(&master, k, value);
             cs_tensor_set(&p->working, k, value);
@@ -323,6 +336,7 @@ typedef struct by_hand {
     cs_value *output[TINY_MAX_MODULES];
     cs_value *feature[TINY_MAX_MODULES]; /* inputs of the last tape */
     double loss_sum;
+    double balance_sums[TINY_MAX_LAYERS]; /* of the language model's layers */
     int64_t n_correct, n_records;
     bool stops_before_projector; /* encoders alone */
     const int32_t *logit_rows;   /* instead of the loss */
@@ -388,6 +402,7 @@ static inline cs_status by_hand_module(by_hand *h, int32_t m, int64_t b,
             .loss_sum = &h->loss_sum,
             .n_correct = &h->n_correct,
         };
+        batch->balance_sums = h->balance_sums;
         batch->logit_rows = h->logit_rows;
         batch->n_logit_rows = h->n_logit_rows;
     } else {
@@ -465,6 +480,7 @@ static inline cs_status by_hand_backward(by_hand *h, int64_t b)
 static inline cs_status by_hand_step(by_hand *h, bool is_training)
 {
     h->loss_sum = 0.0;
+    memset(h->balance_sums, 0, sizeof h->balance_sums);
     h->n_correct = 0;
     h->n_records = 0;
     if (is_training) {

@@ -94,7 +94,7 @@ static void check_golden(cs_dtype dtype, double tolerance)
             }
         }
         cs_step_sums sums = {0};
-        assert_ok(cs_optim_reduce_sums(optim, world, true, &sums));
+        assert_ok(cs_optim_reduce_sums(optim, world, true, NULL, &sums));
         assert_near(sums.grad_norm, norms[step - 1], 1e-6);
         const double scale = fmin(1.0, 1.0 / (norms[step - 1] + 1e-6));
         assert_ok(cs_optim_step(optim, step, 0.01, scale));
@@ -348,7 +348,7 @@ static cs_status sum_part(cs_comm *comm, void *arg)
             fill_gradient(&params->items[i]);
         }
     }
-    CS_TRY_GOTO(done, cs_optim_reduce_sums(optim, comm, is_first, &sums));
+    CS_TRY_GOTO(done, cs_optim_reduce_sums(optim, comm, is_first, NULL, &sums));
     s->sums[comm->rank] = sums;
 done:
     cs_optim_destroy(&optim);

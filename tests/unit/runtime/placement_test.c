@@ -16,6 +16,16 @@
     "version: 1\nmodel:\n" TINY_LLAMA \
     "data:\n  train: [{path: t.json}]\ntraining: {max_steps: 1}\n"
 
+#define TIED_MIXTURE                                                     \
+    "version: 1\nmodel:\n"                                               \
+    "  language_model: {config: {model_type: mixtral, hidden_size: 16, " \
+    "intermediate_size: 10, num_hidden_layers: 2, "                      \
+    "num_attention_heads: 4, num_key_value_heads: 2, vocab_size: 30, "   \
+    "num_local_experts: 3, num_experts_per_tok: 2, "                     \
+    "tie_word_embeddings: true, output_router_logits: true, "            \
+    "router_aux_loss_coef: 0.1, max_position_embeddings: 64}}\n"         \
+    "data:\n  train: [{path: t.json}]\ntraining: {max_steps: 1}\n"
+
 typedef struct layout {
     const char *name;
     const char *recipe;
@@ -124,7 +134,29 @@ static const layout LAYOUTS[] = {
      {WORLD_PARALLEL("gpipe", "language_model: {pp: 3}"),
       "model.language_model.freeze=[^model\\.]", FROZEN_VISION_PROJECTOR,
       FROZEN_VISION}},
+    {"experts and a tied head, single", TIED_MIXTURE, TEXTS, 1, {WORLD_SINGLE}},
+    {"experts and a tied head, pp 3",
+     TIED_MIXTURE,
+     TEXTS,
+     3,
+     {WORLD_PARALLEL("1f1b", "language_model: {pp: 3, cuts: [0, 1, 3]}")}},
 };
+
+/* Runs after the step by hand: the embedding takes the sum of its gradient and
+ * that of the head that is tied to it. */
+static void add_tied(const by_hand *h)
+{
+    for (int32_t i = 0; i < h->t->graph->n_params; i++) {
+        const cs_param_state *head = cs_param_find(h->params, i);
+        const cs_param_state *table =
+            cs_param_find(h->params, head->spec->tied_to);
+        for (int64_t k = 0; table != NULL && k < head->count; k++) {
+            csi_dtype_set(table->grad, h->params->real, k,
+                          csi_dtype_get(table->grad, h->params->real, k) +
+                              csi_dtype_get(head->grad, h->params->real, k));
+        }
+    }
+}
 
 static void compare(const world *w, const by_hand *h, int32_t replica)
 {
@@ -138,7 +170,11 @@ static void compare(const world *w, const by_hand *h, int32_t replica)
         assert_non_null(got);
         const size_t n_bytes =
             (size_t)p->count * cs_dtype_bytes(h->params->real);
-        if (memcmp(got, p->grad, n_bytes) != 0) {
+        /* a tied head that is apart from its embedding holds the sum */
+        const cs_param_state *table =
+            cs_param_find(h->params, p->spec->tied_to);
+        if (memcmp(got, p->grad, n_bytes) != 0 &&
+            (table == NULL || memcmp(got, table->grad, n_bytes) != 0)) {
             fail_msg("%s: other bits", p->spec->global_name);
         }
     }
@@ -157,6 +193,7 @@ static void check_layout(const layout *l, const char *backend, cs_dtype dtype)
     tiny_plan(&t, l->samples, 8, 1);
     by_hand_begin(&h, &t, backend, dtype);
     assert_ok(by_hand_step(&h, true));
+    add_tied(&h);
     world w = {.t = &t,
                .backend = backend,
                .dtype = dtype,
@@ -165,6 +202,9 @@ static void check_layout(const layout *l, const char *backend, cs_dtype dtype)
     const int32_t scorer = world_scorer(&w);
     assert_true(h.loss_sum > 0.0);
     assert_true(w.loss_sum[scorer] == h.loss_sum);
+    assert_memory_equal(w.balance_sums, h.balance_sums, sizeof h.balance_sums);
+    assert_int_equal(h.balance_sums[1] > 0.0,
+                     strcmp(l->recipe, TIED_MIXTURE) == 0);
     assert_int_equal(w.n_correct[scorer], h.n_correct);
     assert_int_equal(w.label_tokens[scorer], t.plan->label_tokens);
     for (int32_t r = 0; r < l->n_ranks; r++) {

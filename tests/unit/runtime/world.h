@@ -49,7 +49,8 @@ struct world {
     cs_plan *plan;
     /* filled by the ranks: of replica r, parameter i (plain heap) */
     void *grad[WORLD_MAX_RANKS][WORLD_MAX_PARAMS];
-    double loss_sum[WORLD_MAX_RANKS]; /* by world rank */
+    double loss_sum[WORLD_MAX_RANKS];     /* by world rank */
+    double balance_sums[TINY_MAX_LAYERS]; /* of all ranks */
     int64_t n_correct[WORLD_MAX_RANKS], label_tokens[WORLD_MAX_RANKS];
     int64_t bytes_sent[WORLD_MAX_RANKS];
 };
@@ -142,8 +143,15 @@ static inline cs_status world_keep(world_rank *r)
 {
     world *w = r->w;
     const int32_t rank = r->comm->rank;
+    const cs_graph *graph = w->t->graph;
+    const cs_module *lm = &graph->modules[cs_graph_language_model(graph)];
 
     w->loss_sum[rank] = r->result.loss_sum;
+    for (int32_t i = 0; i < lm->n_layers; i++) {
+        if (r->result.balance_sums[i] != 0.0) {
+            w->balance_sums[i] = r->result.balance_sums[i];
+        }
+    }
     w->n_correct[rank] = r->result.n_correct;
     w->label_tokens[rank] = r->result.label_tokens;
     w->bytes_sent[rank] = r->result.bytes_sent;
