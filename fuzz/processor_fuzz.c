@@ -61,7 +61,8 @@ static void check_sizes(const cs_processor *p)
              plan.full.width < 1 || plan.full.height < 1 ||
              (int64_t)plan.window.width * plan.window.height > (int64_t)1
                                                                    << 28 ||
-             plan.grid_rows < 0 || plan.grid_rows % p->merge != 0 ||
+             plan.grid_rows < 0 || plan.grid_columns < 0 ||
+             plan.grid_rows % p->merge != 0 ||
              plan.grid_columns % p->merge != 0)) {
             abort();
         }
@@ -130,6 +131,14 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n_bytes)
          .temporal_patch = 2,
          .n_channels = 3,
          .is_any_size = true,
+         .source = folder},
+        {.name = name,
+         .family = clip,
+         .modality = CS_MODALITY_VISION,
+         .image_size = 28,
+         .patch_size = 7,
+         .n_channels = 3,
+         .is_tiled = true,
          .source = folder},
         {.name = name,
          .family = whisper,

@@ -12,7 +12,7 @@
 
 CS_BEGIN_DECLS
 
-/* Consecutive tokens of a sample: text, or the rows of one item. 48 bytes on
+/* Consecutive tokens of a sample: text, or the rows of one item. 56 bytes on
  * disk. */
 typedef struct cs_index_run {
     int32_t modality;     /* -1 text, else encoder index */
@@ -22,12 +22,15 @@ typedef struct cs_index_run {
     int32_t input_rows;   /* patches or mel frames that enter the stem */
     /* patches of a picture: grid_rows * grid_columns = input_rows; 0 = none */
     int32_t grid_rows, grid_columns;
+    /* of a picture in tiles (cs_module's is_tiled); the grid is then that of
+     * the tiles' patches without their black border */
+    int32_t tile_rows, tile_columns;
     int32_t label_tokens; /* shifted labels that fall into this run */
     int32_t branch;       /* see cs_mask_run */
     int32_t is_prompt;
     uint64_t content_hash; /* of the item's file bytes; 0 for text */
 } cs_index_run;
-_Static_assert(sizeof(cs_index_run) == 48, "on disk");
+_Static_assert(sizeof(cs_index_run) == 56, "on disk");
 
 typedef struct cs_index_sample {
     int64_t offset, n_bytes; /* of its JSON text in the data file */
@@ -66,7 +69,8 @@ typedef struct cs_batch_item {
     int32_t item;
     int64_t input_begin, encoder_begin, feature_begin; /* rows before it */
     int64_t llm_begin; /* first destination row in the microbatch */
-    int32_t grid_rows, grid_columns; /* as in the index */
+    /* as in the index */
+    int32_t grid_rows, grid_columns, tile_rows, tile_columns;
 } cs_batch_item;
 
 typedef struct cs_batch_modality {

@@ -75,8 +75,11 @@ typedef enum cs_resize {
     CS_RESIZE_SHORTEST, /* the shorter side to `edge`, the shape kept */
     CS_RESIZE_LONGEST,  /* smaller until no side exceeds `edge`, then sides up
                            to whole patches (Pixtral) */
-    CS_RESIZE_AREA      /* whole squares of merge x merge patches, between
+    CS_RESIZE_AREA,     /* whole squares of merge x merge patches, between
                            min_pixels and max_pixels (Qwen2-VL) */
+    CS_RESIZE_TILES     /* image_size^2 as exact; then, in the tiling that fits
+                           best, the shape kept and black around it, tiles of
+                           image_size^2 in reading order (LLaVA-NeXT) */
 } cs_resize;
 
 /* Pillow's numbers for its filters. */
@@ -86,6 +89,10 @@ typedef enum cs_resample {
     CS_RESAMPLE_BILINEAR,
     CS_RESAMPLE_BICUBIC
 } cs_resample;
+
+enum {
+    CS_MAX_TILINGS = 64
+};
 
 /* Numbers of one encoder's processor, from the graph's module, then the
  * source folder's preprocessor_config.json, then the recipe. */
@@ -103,6 +110,10 @@ typedef struct cs_processor {
     cs_resample resample;
     int32_t edge, image_size, patch_size, merge, temporal_patch;
     int64_t min_pixels, max_pixels;
+    int32_t n_tilings;
+    struct {
+        int32_t rows, columns; /* of tiles */
+    } tiling[CS_MAX_TILINGS];
     double rescale, mean[3], std[3];
     /* audio: mono, resampled, log-mel as Whisper's feature extractor: rows
      * [frames, n_mels]. pad_frames 0: as long as the sound, frames even (conv
@@ -117,7 +128,8 @@ typedef struct cs_processor {
 
 typedef struct cs_media_size {
     int64_t input_rows, encoder_rows, llm_rows;
-    int64_t grid_rows, grid_columns; /* patches of a picture; sound: 0 */
+    /* as in cs_index_run */
+    int64_t grid_rows, grid_columns, tile_rows, tile_columns;
 } cs_media_size;
 
 CS_API CS_NODISCARD cs_status cs_processor_init(const cs_module *module,

@@ -77,6 +77,7 @@ typedef enum cs_slot {
     CS_SLOT_EXPERT_UP_W,
     CS_SLOT_EXPERT_DOWN_W, /* [experts, out, mlp] */
     CS_SLOT_CLASS,         /* class token of a stem */
+    CS_SLOT_NEWLINE,       /* PROJECTOR: row at the end of a line of features */
     CS_SLOT_COUNT          /* as a parameter's slot: stored, never read */
 } cs_slot;
 
@@ -195,7 +196,9 @@ typedef struct cs_module {
     int32_t stack;    /* neighbouring rows laid side by side per feature row; an
                       item's last one is filled with zeros */
     bool is_any_size; /* images keep their shape: a grid per item */
-    int32_t merge;    /* side of the blocks that patches come in; 1 */
+    bool is_tiled; /* an image is several of image_size: all of it, then parts;
+                      features are lines that end in a row of their own */
+    int32_t merge; /* side of the blocks that patches come in; 1 */
     int32_t temporal_patch; /* times an image is repeated in a patch; 1 */
     int32_t rope_axes;      /* axes of position: 1, or 2 (row, column) */
     double *rope_tables;    /* owned: what the layers' frequencies point to */

@@ -34,7 +34,8 @@ static cs_status check_sample(const cs_index_view *index, int64_t sample)
         CS_CHECK(run->modality >= -1 && run->modality < index->n_modalities &&
                      run->llm_rows >= 0 && run->encoder_rows >= 0 &&
                      run->input_rows >= 0 && run->grid_rows >= 0 &&
-                     run->grid_columns >= 0 && r <= INT32_MAX,
+                     run->grid_columns >= 0 && run->tile_rows >= 0 &&
+                     run->tile_columns >= 0 && r <= INT32_MAX,
                  CS_ERR_FORMAT,
                  "index: sample %" PRId64 ", run %" PRId64
                  " is out of range (modality %" PRId32 ", %" PRId32 " rows)",
@@ -104,6 +105,8 @@ static void add_item(cs_microbatch *mb, const cs_index_view *index,
         .llm_begin = llm_begin,
         .grid_rows = run->grid_rows,
         .grid_columns = run->grid_columns,
+        .tile_rows = run->tile_rows,
+        .tile_columns = run->tile_columns,
     };
     modality->input_rows += run->input_rows;
     modality->encoder_rows += run->encoder_rows;

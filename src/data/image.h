@@ -73,7 +73,8 @@ typedef struct csi_image_plan {
     csi_image_size full;   /* after resizing */
     csi_image_size window; /* what the encoder sees of it */
     int32_t left, top;     /* of the window in `full` */
-    int32_t grid_rows, grid_columns;
+    /* as in cs_index_run; in tiles, the window is all of them */
+    int32_t grid_rows, grid_columns, tile_rows, tile_columns;
 } csi_image_plan;
 
 /* FORMAT when the shape cannot be processed (`where` is named). */
@@ -81,8 +82,16 @@ CS_NODISCARD cs_status csi_image_plan_make(const cs_processor *processor,
                                            csi_image_size size,
                                            const char *where,
                                            csi_image_plan *out);
-/* Packed RGB of the plan's window -> rows [grid patches][columns]. A rest that
- * makes no whole patch is left out, as a convolution does. */
-void csi_image_cut(const cs_processor *processor, const csi_image_plan *plan,
-                   const uint8_t *rgb, float *rows);
+/* LLaVA-NeXT's: the tiling that wastes least, what of it the picture fills. */
+CS_NODISCARD cs_status csi_image_plan_tiles(const cs_processor *processor,
+                                            csi_image_size size,
+                                            const char *where,
+                                            csi_image_plan *out);
+/* Whole patches in a line of `n` pixels; a rest is left out, as a convolution
+ * does. */
+int32_t csi_image_patches(const cs_processor *processor, int32_t n);
+/* Packed RGB, `width` pixels a line -> rows [grid patches][columns]. */
+void csi_image_cut(const cs_processor *processor, const uint8_t *rgb,
+                   int64_t width, int64_t grid_rows, int64_t grid_columns,
+                   float *rows);
 #endif

@@ -88,11 +88,19 @@ static cs_status fit_area(const cs_processor *p, csi_image_size in,
     return CS_OK;
 }
 
+int32_t csi_image_patches(const cs_processor *p, int32_t n)
+{
+    return n / p->patch_size;
+}
+
 cs_status csi_image_plan_make(const cs_processor *p, csi_image_size size,
                               const char *where, csi_image_plan *out)
 {
     csi_image_plan plan = {.full = {p->edge, p->edge}};
 
+    if (p->resize == CS_RESIZE_TILES) {
+        return csi_image_plan_tiles(p, size, where, out);
+    }
     if (p->resize == CS_RESIZE_SHORTEST) {
         plan.full = fit_shortest(size, p->edge);
     } else if (p->resize == CS_RESIZE_LONGEST) {
@@ -106,8 +114,8 @@ cs_status csi_image_plan_make(const cs_processor *p, csi_image_size size,
         plan.left = floor_half(plan.full.width - p->image_size);
         plan.top = floor_half(plan.full.height - p->image_size);
     }
-    plan.grid_rows = plan.window.height / p->patch_size;
-    plan.grid_columns = plan.window.width / p->patch_size;
+    plan.grid_rows = csi_image_patches(p, plan.window.height);
+    plan.grid_columns = csi_image_patches(p, plan.window.width);
     *out = plan;
     return CS_OK;
 }
@@ -125,13 +133,13 @@ static void fill_values(const cs_processor *p, float value[3][256])
     }
 }
 
-void csi_image_cut(const cs_processor *p, const csi_image_plan *plan,
-                   const uint8_t *rgb, float *rows)
+void csi_image_cut(const cs_processor *p, const uint8_t *rgb, int64_t width,
+                   int64_t grid_rows, int64_t grid_columns, float *rows)
 {
     const int64_t side = p->patch_size;
     const int64_t merge = p->merge;
-    const int64_t n = (int64_t)plan->grid_rows * plan->grid_columns;
-    const int64_t per_line = plan->grid_columns / merge;
+    const int64_t n = grid_rows * grid_columns;
+    const int64_t per_line = grid_columns / merge;
     float value[3][256];
 
     fill_values(p, value);
@@ -148,7 +156,7 @@ void csi_image_cut(const cs_processor *p, const csi_image_plan *plan,
             const int64_t y = top + k / side % side;
             const int64_t x = left + k % side;
 
-            to[k] = value[c][rgb[(y * plan->window.width + x) * 3 + c]];
+            to[k] = value[c][rgb[(y * width + x) * 3 + c]];
         }
     }
 }

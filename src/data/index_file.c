@@ -54,6 +54,7 @@ static uint64_t mix_modality(uint64_t hash, const csi_chat_modality *m)
         p->image_size,
         p->patch_size,
         p->merge,
+        p->n_tilings,
         p->min_pixels,
         p->max_pixels,
         p->pad_frames,
@@ -67,6 +68,7 @@ static uint64_t mix_modality(uint64_t hash, const csi_chat_modality *m)
 
     hash = mix_text(mix_text(hash, m->name), m->placeholder);
     hash = mix(hash, numbers, sizeof numbers);
+    hash = mix(hash, p->tiling, (size_t)p->n_tilings * sizeof p->tiling[0]);
     return mix_f64(hash, p->max_seconds);
 }
 
@@ -183,7 +185,8 @@ static cs_status check_sample(const csi_index *index, const char *path,
         CS_CHECK(run->modality >= -1 && run->modality < view->n_modalities &&
                      run->llm_rows > 0 && run->encoder_rows >= 0 &&
                      run->input_rows >= 0 && run->item >= 0 &&
-                     run->grid_rows >= 0 && run->grid_columns >= 0,
+                     run->grid_rows >= 0 && run->grid_columns >= 0 &&
+                     run->tile_rows >= 0 && run->tile_columns >= 0,
                  CS_ERR_FORMAT,
                  "%s: damaged index: run %" PRId64 " of sample %" PRId64, path,
                  r, sample);

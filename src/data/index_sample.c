@@ -45,16 +45,19 @@ static cs_status probe_run(const csi_chat_modality *modality, const char *path,
                  size.grid_rows * size.grid_columns <= size.input_rows,
              CS_ERR_FORMAT, "%s: gives %" PRId64 " tokens", path,
              size.llm_rows);
-    CS_CHECK(modality->max_positions == 0 ||
-                 size.encoder_rows <= modality->max_positions,
+    const int64_t rows =
+        size.encoder_rows / (1 + size.tile_rows * size.tile_columns);
+    CS_CHECK(modality->max_positions == 0 || rows <= modality->max_positions,
              CS_ERR_ARG, "%s: has %" PRId64 " encoder rows, %s holds %" PRId64,
-             path, size.encoder_rows, modality->name, modality->max_positions);
+             path, rows, modality->name, modality->max_positions);
     CS_TRY(hash_file(path, &run->content_hash));
     run->llm_rows = (int32_t)size.llm_rows;
     run->encoder_rows = (int32_t)size.encoder_rows;
     run->input_rows = (int32_t)size.input_rows;
     run->grid_rows = (int32_t)size.grid_rows;
     run->grid_columns = (int32_t)size.grid_columns;
+    run->tile_rows = (int32_t)size.tile_rows;
+    run->tile_columns = (int32_t)size.tile_columns;
     return CS_OK;
 }
 

@@ -73,11 +73,24 @@ static cs_media_size size_sound(const cs_processor *p, int64_t n_samples)
 static cs_media_size size_picture(const cs_processor *p,
                                   const csi_image_plan *plan)
 {
-    const int64_t n = (int64_t)plan->grid_rows * plan->grid_columns;
+    const int64_t side = csi_image_patches(p, p->image_size);
+    const bool is_tiled = plan->tile_rows > 0;
+    const int64_t n =
+        is_tiled ? side * side : (int64_t)plan->grid_rows * plan->grid_columns;
     cs_media_size size = make_size(p, n, n + p->class_rows);
 
+    if (is_tiled) {
+        const int64_t n_tiles =
+            1 + (int64_t)plan->tile_rows * plan->tile_columns;
+
+        size.input_rows *= n_tiles;
+        size.encoder_rows *= n_tiles;
+        size.llm_rows += plan->grid_rows * ((int64_t)plan->grid_columns + 1);
+    }
     size.grid_rows = plan->grid_rows;
     size.grid_columns = plan->grid_columns;
+    size.tile_rows = plan->tile_rows;
+    size.tile_columns = plan->tile_columns;
     return size;
 }
 
@@ -124,11 +137,55 @@ static cs_status check_rows(const char *path, int64_t wanted, int64_t got)
     return CS_OK;
 }
 
+/* One window of a decoded picture into rows; tiles each in turn. */
+static cs_status read_window(const cs_processor *p, const uint8_t *rgb,
+                             csi_image_size size, const csi_image_plan *plan,
+                             float *rows)
+{
+    const size_t n_bytes =
+        (size_t)plan->window.width * (size_t)plan->window.height * 3;
+    const int64_t width = plan->window.width;
+    const csi_image_resize_job job = {.in = rgb,
+                                      .in_size = size,
+                                      .full = plan->full,
+                                      .window = plan->window,
+                                      .left = plan->left,
+                                      .top = plan->top,
+                                      .resample = p->resample};
+    const int64_t side = csi_image_patches(p, p->image_size);
+    uint8_t *seen = csi_malloc(n_bytes);
+    cs_status st = CS_OK;
+
+    CS_CHECK(seen != NULL, CS_ERR_NOMEM, "no memory for %zu bytes of pixels",
+             n_bytes);
+    CS_TRY_GOTO(undo, csi_image_resize(&job, seen));
+    if (plan->tile_rows == 0) {
+        csi_image_cut(p, seen, width, plan->grid_rows, plan->grid_columns,
+                      rows);
+    }
+    for (int64_t t = 0; t < (int64_t)plan->tile_rows * plan->tile_columns;
+         t++) {
+        const int64_t top = t / plan->tile_columns * p->image_size;
+        const int64_t left = t % plan->tile_columns * p->image_size;
+
+        csi_image_cut(p, seen + (top * width + left) * 3, width, side, side,
+                      rows + t * side * side * p->columns);
+    }
+undo:
+    csi_free(seen);
+    return st;
+}
+
 static cs_status read_image(const cs_processor *p, const csi_file_map *map,
                             const char *path, int64_t input_rows, float *rows)
 {
+    const csi_image_size square = {p->image_size, p->image_size};
+    const int32_t side = csi_image_patches(p, p->image_size);
+    const csi_image_plan whole = {.full = square,
+                                  .window = square,
+                                  .grid_rows = side,
+                                  .grid_columns = side};
     uint8_t *rgb = NULL;
-    uint8_t *seen = NULL;
     csi_image_size size = {0, 0};
     csi_image_plan plan;
     cs_status st = CS_OK;
@@ -137,24 +194,13 @@ static cs_status read_image(const cs_processor *p, const csi_file_map *map,
                            &size.height));
     CS_TRY_GOTO(undo, csi_image_plan_make(p, size, path, &plan));
     CS_TRY_GOTO(undo, check_rows(path, input_rows,
-                                 (int64_t)plan.grid_rows * plan.grid_columns));
-    const size_t n_bytes =
-        (size_t)plan.window.width * (size_t)plan.window.height * 3;
-    const csi_image_resize_job job = {.in = rgb,
-                                      .in_size = size,
-                                      .full = plan.full,
-                                      .window = plan.window,
-                                      .left = plan.left,
-                                      .top = plan.top,
-                                      .resample = p->resample};
-
-    seen = csi_malloc(n_bytes);
-    CS_CHECK_GOTO(undo, seen != NULL, CS_ERR_NOMEM,
-                  "%s: no memory for %zu bytes of pixels", path, n_bytes);
-    CS_TRY_GOTO(undo, csi_image_resize(&job, seen));
-    csi_image_cut(p, &plan, seen, rows);
+                                 size_picture(p, &plan).input_rows));
+    if (plan.tile_rows > 0) {
+        CS_TRY_GOTO(undo, read_window(p, rgb, size, &whole, rows));
+        rows += (int64_t)side * side * p->columns;
+    }
+    CS_TRY_GOTO(undo, read_window(p, rgb, size, &plan, rows));
 undo:
-    csi_free(seen);
     csi_free(rgb);
     return st;
 }

@@ -37,6 +37,12 @@ void csi_vision_begin(const cs_module *module, cs_processor *p);
 CS_NODISCARD cs_status csi_vision_read(const csi_settings *s,
                                        const cs_module *module,
                                        cs_processor *p);
+/* image_grid_pinpoints, where pictures come in tiles; else it is refused. */
+CS_NODISCARD cs_status csi_tiles_read(const csi_settings *s, bool is_tiled,
+                                      cs_processor *p);
+CS_NODISCARD cs_status csi_tiles_check(const cs_module *module,
+                                       const cs_processor *p);
+void csi_tiles_print(const cs_processor *p, csi_str *s);
 CS_NODISCARD cs_status csi_vision_end(const cs_module *module,
                                       const cs_processor_config *recipe,
                                       cs_processor *p);

@@ -86,6 +86,15 @@ static const image_type TYPES[] = {
      CLIP_STD,
      false,
      false},
+    {"LlavaNextImageProcessor",
+     NULL,
+     {NULL},
+     CS_RESIZE_TILES,
+     CS_RESAMPLE_BICUBIC,
+     CLIP_MEAN,
+     CLIP_STD,
+     true,
+     false},
 };
 
 enum {
@@ -96,7 +105,7 @@ static const char *const KEYS[] =
     {"do_resize", "size", "default_to_square", "resample", "do_center_crop",
      "crop_size", "do_rescale", "rescale_factor", "do_normalize", "image_mean",
      "image_std", "do_pad", "patch_size", "merge_size", "temporal_patch_size",
-     "min_pixels", "max_pixels", "image_processor_type",
+     "min_pixels", "max_pixels", "image_grid_pinpoints", "image_processor_type",
      "feature_extractor_type",
      /* no numbers: pictures are RGB here whatever they were */
      "do_convert_rgb", "processor_class", "data_format", "input_data_format",
@@ -263,7 +272,9 @@ static cs_status read_fixed(const csi_settings *s, const image_type *type,
     CS_TRY(csi_json_opt_bool(s->json, "default_to_square", s->where,
                              &is_square));
     CS_TRY(csi_json_opt_bool(s->json, "do_center_crop", s->where, &crops));
-    CS_TRY(csi_settings_want_flag(s, "do_pad", false));
+    if (type->resize != CS_RESIZE_TILES) {
+        CS_TRY(csi_settings_want_flag(s, "do_pad", false));
+    }
     CS_TRY(read_size(s, "size", &size));
     CS_CHECK(size.longest == 0, CS_ERR_UNSUPPORTED,
              "unsupported: %s: size by 'longest_edge', wanted 'height' and "
@@ -365,6 +376,10 @@ cs_status csi_vision_read(const csi_settings *s, const cs_module *module,
              "unsupported: %s: %s, because %s takes pictures of %s", s->where,
              type->name, module->family,
              module->is_any_size ? "any size" : "one size");
+    CS_CHECK((type->resize == CS_RESIZE_TILES) == module->is_tiled,
+             CS_ERR_UNSUPPORTED,
+             "unsupported: %s: %s, because the model takes pictures %s",
+             s->where, type->name, module->is_tiled ? "in tiles" : "whole");
     CS_TRY(csi_settings_check_keys(s, KEYS));
     use_type(type, module, p);
     CS_TRY(csi_settings_want_flag(s, "do_resize", true));
@@ -376,6 +391,9 @@ cs_status csi_vision_read(const csi_settings *s, const cs_module *module,
              s->where, resample);
     p->resample = (cs_resample)resample;
     CS_TRY(read_colors(s, p));
-    return csi_is_any_size(type->resize) ? read_any_size(s, p)
-                                         : read_fixed(s, type, p);
+    if (csi_is_any_size(type->resize)) {
+        return read_any_size(s, p);
+    }
+    CS_TRY(read_fixed(s, type, p));
+    return csi_tiles_read(s, type->resize == CS_RESIZE_TILES, p);
 }

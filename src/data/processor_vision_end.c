@@ -29,7 +29,7 @@ static cs_status end_fixed(const cs_module *module,
              "unsupported: model.encoders.%s: pictures of %" PRId32
              " pixels a side, wanted 1 to %d",
              module->name, p->edge, MAX_EDGE);
-    if (recipe->image_size != 0) {
+    if (recipe->image_size != 0 && p->resize != CS_RESIZE_TILES) {
         p->edge = (int32_t)lround((double)p->edge * (double)recipe->image_size /
                                   p->image_size);
         p->image_size = (int32_t)recipe->image_size;
@@ -113,6 +113,9 @@ cs_status csi_vision_end(const cs_module *module,
     } else {
         CS_TRY(end_fixed(module, recipe, p));
     }
+    if (p->resize == CS_RESIZE_TILES || module->is_tiled) {
+        CS_TRY(csi_tiles_check(module, p));
+    }
     p->columns = (int64_t)3 * p->temporal_patch * p->patch_size * p->patch_size;
     return CS_OK;
 }
@@ -150,8 +153,7 @@ static void print_size(const cs_processor *p, csi_str *s)
 
 static void print_crop(const cs_processor *p, csi_str *s)
 {
-    const bool crops =
-        p->resize == CS_RESIZE_SHORTEST || p->edge != p->image_size;
+    const bool crops = p->resize != CS_RESIZE_EXACT || p->edge != p->image_size;
 
     csi_str_addf(s, "  \"do_center_crop\": %s,\n", crops ? "true" : "false");
     if (crops) {
@@ -178,6 +180,9 @@ void csi_vision_print(const cs_processor *p, csi_str *s)
     print_size(p, s);
     if (!csi_is_any_size(p->resize)) {
         print_crop(p, s);
+    }
+    if (p->resize == CS_RESIZE_TILES) {
+        csi_tiles_print(p, s);
     }
     csi_str_addf(s,
                  "  \"resample\": %d,\n  \"do_rescale\": true,\n"

@@ -110,6 +110,8 @@ static void swap_items(csi_selection *s, int32_t modality)
                 run->input_rows = view->runs[from].input_rows;
                 run->grid_rows = view->runs[from].grid_rows;
                 run->grid_columns = view->runs[from].grid_columns;
+                run->tile_rows = view->runs[from].tile_rows;
+                run->tile_columns = view->runs[from].tile_columns;
                 s->run_sample[sample->first_run + k] = donor;
                 s->run_index[sample->first_run + k] = from;
                 break;

@@ -246,7 +246,24 @@ cs_status csi_encoder_norm(const csi_layer_run *run, cs_value *x,
     return CS_OK;
 }
 
-cs_status csi_projector(const csi_layer_run *run, cs_value *x, cs_value **out)
+/* Lines of features end in a row of their own, which no patch gave. */
+static cs_status end_lines(const csi_layer_run *run, cs_value **x)
+{
+    const cs_nn_batch *batch = run->nn->batch;
+    cs_weight table;
+
+    if (run->layer->param[CS_SLOT_NEWLINE] < 0) {
+        return CS_OK;
+    }
+    CS_CHECK(take_table(run, CS_SLOT_NEWLINE, &table) &&
+                 batch->line_index != NULL && batch->newline_index != NULL,
+             CS_ERR_INTERNAL, "no rows for ends of lines");
+    CS_TRY(cs_tape_gather(run->nn->tape, *x, batch->line_index,
+                          batch->feature_rows, 1, CS_KEEP_TEMP, x));
+    return cs_tape_add_embed(run->nn->tape, *x, &table, batch->newline_index);
+}
+
+static cs_status project(const csi_layer_run *run, cs_value *x, cs_value **out)
 {
     const cs_layer *l = run->layer;
     cs_value *h = NULL;
@@ -261,4 +278,10 @@ cs_status csi_projector(const csi_layer_run *run, cs_value *x, cs_value **out)
                             &h));
     return csi_layer_linear(run, h, CS_SLOT_PROJ2_W, CS_SLOT_PROJ2_B,
                             CS_ACT_NONE, CS_KEEP_TEMP, out);
+}
+
+cs_status csi_projector(const csi_layer_run *run, cs_value *x, cs_value **out)
+{
+    CS_TRY(project(run, x, out));
+    return end_lines(run, out);
 }

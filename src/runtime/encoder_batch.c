@@ -11,6 +11,14 @@
  *
  * Kept rows beyond those that the item's features need are left out, because
  * the index says how many features there are.
+ *
+ * A picture in tiles is several such items to the encoder, all of it and then
+ * its parts. Its features are the patches of the whole, and lines of patches
+ * across the parts, the black border left out, each with a row at its end that
+ * comes from no patch (an empty row until the projector fills it):
+ *
+ *     parts  [a0 a1  [b0 b1       lines  a0 a1 b0 b1 +
+ *             a2 a3]  b2 b3]             a2 a3 b2 b3 +
  */
 #include "base/checked.h"
 
@@ -28,7 +36,9 @@ typedef struct filler {
     int32_t *keep;                        /* [rows]: room for all */
     int64_t *pool_begin;                  /* [rows + 1] */
     int32_t *stack;                       /* [feature_rows * stack] */
+    int32_t *line, *newline;              /* [feature_rows], or NULL */
     int64_t n_kept, n_pooled;
+    int64_t n_documents; /* pictures, tiles or recordings so far */
 } filler;
 
 static int64_t at_least_1(int64_t n)
@@ -46,7 +56,8 @@ static cs_status allocate(csi_arena *arena, filler *f)
 {
     const int64_t rows = f->modality->encoder_rows;
     const int64_t n = f->modality->n_items + 1;
-    void *memory[10] = {NULL};
+    const int64_t most_kept = csi_max_i64(rows, f->modality->feature_rows);
+    void *memory[12] = {NULL};
 
     CS_TRY(csi_batch_take(arena, n, sizeof(int64_t), &memory[0]));
     CS_TRY(csi_batch_take(arena, n, sizeof(int64_t), &memory[1]));
@@ -58,8 +69,12 @@ static cs_status allocate(csi_arena *arena, filler *f)
         CS_TRY(csi_batch_take(arena, rows, sizeof(int32_t), &memory[5]));
         CS_TRY(csi_batch_take(arena, rows, sizeof(int32_t), &memory[6]));
     }
-    CS_TRY(csi_batch_take(arena, rows, sizeof(int32_t), &memory[7]));
-    CS_TRY(csi_batch_take(arena, rows + 1, sizeof(int64_t), &memory[8]));
+    CS_TRY(csi_batch_take(arena, most_kept, sizeof(int32_t), &memory[7]));
+    CS_TRY(csi_batch_take(arena, most_kept + 1, sizeof(int64_t), &memory[8]));
+    for (int i = 10; i < 12 && f->module->is_tiled; i++) {
+        CS_TRY(csi_batch_take(arena, f->modality->feature_rows, sizeof(int32_t),
+                              &memory[i]));
+    }
     if (f->module->stack > 1) {
         CS_TRY(csi_batch_take(arena,
                               f->modality->feature_rows * f->module->stack,
@@ -75,6 +90,8 @@ static cs_status allocate(csi_arena *arena, filler *f)
     f->keep = memory[7];
     f->pool_begin = memory[8];
     f->stack = memory[9];
+    f->line = memory[10];
+    f->newline = memory[11];
     return CS_OK;
 }
 
@@ -132,24 +149,28 @@ static cs_status fill_positions(filler *f, const cs_batch_item *item,
     return CS_OK;
 }
 
-static void fill_rows(filler *f, int64_t i, int64_t begin, int64_t end)
+/* One document of rows [begin, end), the patches of which start at input row
+ * `input`. */
+static cs_status fill_rows(filler *f, int64_t input, int64_t begin, int64_t end)
 {
-    const uint64_t word =
-        cs_mask_word((uint32_t)(i + 1), 1, 0, 1U << (f->index + 1));
+    const int64_t document = ++f->n_documents;
     const int64_t first_patch = begin + f->module->class_rows;
 
+    CS_CHECK(document <= CS_MASK_MAX_DOCUMENT, CS_ERR_ARG,
+             "%s: more than %d pictures or recordings in one microbatch",
+             f->module->name, CS_MASK_MAX_DOCUMENT);
     for (int64_t r = begin; r < end; r++) {
-        f->word[r] = word;
+        f->word[r] =
+            cs_mask_word((uint32_t)document, 1, 0, 1U << (f->index + 1));
         f->order[r] = (int32_t)r;
         if (f->patch != NULL) {
             const bool is_class = r < first_patch;
-            const int64_t patch =
-                f->modality->items[i].input_begin + r - first_patch;
 
-            f->patch[r] = is_class ? -1 : (int32_t)patch;
+            f->patch[r] = is_class ? -1 : (int32_t)(input + r - first_patch);
             f->class_row[r] = is_class ? 0 : -1;
         }
     }
+    return CS_OK;
 }
 
 /* Rows [begin, end) of the item -> its n_features features, the first of which
@@ -182,6 +203,69 @@ static cs_status fill_features(filler *f, int64_t begin, int64_t end,
     return CS_OK;
 }
 
+/* A row that becomes a feature as it is; row -1 is the end of a line. */
+static void keep_row(filler *f, int64_t row)
+{
+    const int64_t k = f->n_kept++;
+
+    f->keep[k] = (int32_t)row;
+    f->line[k] = row >= 0 ? (int32_t)k : -1;
+    f->newline[k] = row >= 0 ? -1 : 0;
+    f->pool_begin[f->n_pooled++] = k;
+}
+
+/* Features of a picture in tiles of side x side patches; `rows` of the encoder
+ * per tile. */
+static void fill_lines(filler *f, const cs_batch_item *item, int64_t side,
+                       int64_t rows)
+{
+    const int64_t first = item->encoder_begin + f->module->class_rows;
+    const int64_t top = (item->tile_rows * side - item->grid_rows) / 2;
+    const int64_t left = (item->tile_columns * side - item->grid_columns) / 2;
+
+    for (int64_t p = 0; p < side * side; p++) {
+        keep_row(f, first + p);
+    }
+    for (int64_t y = top; y < top + item->grid_rows; y++) {
+        for (int64_t x = left; x < left + item->grid_columns; x++) {
+            const int64_t tile = y / side * item->tile_columns + x / side;
+
+            keep_row(f, first + (tile + 1) * rows + y % side * side + x % side);
+        }
+        keep_row(f, -1);
+    }
+}
+
+static cs_status fill_tiles(filler *f, const cs_batch_item *item,
+                            int64_t n_inputs, int64_t n_rows,
+                            int64_t n_features)
+{
+    const int64_t side = f->module->image_size / f->module->patch_size;
+    const int64_t rows = side * side + f->module->class_rows;
+    const int64_t n_tiles = 1 + (int64_t)item->tile_rows * item->tile_columns;
+    const int64_t wanted =
+        side * side + item->grid_rows * ((int64_t)item->grid_columns + 1);
+
+    CS_CHECK(item->tile_rows >= 1 && item->tile_columns >= 1 &&
+                 n_inputs == n_tiles * side * side &&
+                 n_rows == n_tiles * rows && n_features == wanted &&
+                 item->grid_rows <= item->tile_rows * side &&
+                 item->grid_columns <= item->tile_columns * side,
+             CS_ERR_FORMAT,
+             "%s: an item of %lld rows and %lld features in %d x %d tiles",
+             f->module->name, (long long)n_rows, (long long)n_features,
+             item->tile_rows, item->tile_columns);
+    for (int64_t t = 0; t < n_tiles; t++) {
+        const int64_t begin = item->encoder_begin + t * rows;
+
+        CS_TRY(fill_rows(f, item->input_begin + t * side * side, begin,
+                         begin + rows));
+        CS_TRY(fill_positions(f, item, begin, begin + rows));
+    }
+    fill_lines(f, item, side, rows);
+    return CS_OK;
+}
+
 static cs_status fill_item(filler *f, int64_t i)
 {
     const cs_batch_modality *m = f->modality;
@@ -189,21 +273,25 @@ static cs_status fill_item(filler *f, int64_t i)
     const cs_batch_item *next = i + 1 < m->n_items ? &m->items[i + 1] : NULL;
     const int64_t begin = item->encoder_begin;
     const int64_t end = next != NULL ? next->encoder_begin : m->encoder_rows;
-    const int64_t last = next != NULL ? next->feature_begin : m->feature_rows;
+    const int64_t n_inputs =
+        (next != NULL ? next->input_begin : m->input_rows) - item->input_begin;
+    const int64_t n_features =
+        (next != NULL ? next->feature_begin : m->feature_rows) -
+        item->feature_begin;
 
     f->input_begin[i] = item->input_begin;
     f->encoder_begin[i] = begin;
+    if (f->module->is_tiled) {
+        return fill_tiles(f, item, n_inputs, end - begin, n_features);
+    }
     CS_CHECK(f->module->class_rows == 0 ||
-                 end - begin - f->module->class_rows ==
-                     (next != NULL ? next->input_begin : m->input_rows) -
-                         item->input_begin,
+                 end - begin - f->module->class_rows == n_inputs,
              CS_ERR_FORMAT,
              "%s: an item's %lld rows are not its patches and %d class tokens",
              f->module->name, (long long)(end - begin), f->module->class_rows);
-    fill_rows(f, i, begin, end);
+    CS_TRY(fill_rows(f, item->input_begin, begin, end));
     CS_TRY(fill_positions(f, item, begin, end));
-    return fill_features(f, begin, end, item->feature_begin,
-                         last - item->feature_begin);
+    return fill_features(f, begin, end, item->feature_begin, n_features);
 }
 
 cs_status csi_encoder_batch(csi_arena *arena, const cs_module *module,
@@ -213,9 +301,6 @@ cs_status csi_encoder_batch(csi_arena *arena, const cs_module *module,
     const int64_t rows = modality->encoder_rows;
     filler f = {.module = module, .index = index, .modality = modality};
 
-    CS_CHECK(modality->n_items <= CS_MASK_MAX_DOCUMENT, CS_ERR_ARG,
-             "%s: %lld items in one microbatch, at most %d", module->name,
-             (long long)modality->n_items, CS_MASK_MAX_DOCUMENT);
     CS_CHECK(rows <= INT32_MAX && modality->input_rows <= INT32_MAX &&
                  modality->feature_rows <=
                      INT32_MAX / at_least_1(module->stack),
@@ -237,13 +322,15 @@ cs_status csi_encoder_batch(csi_arena *arena, const cs_module *module,
         .input_begin = f.input_begin,
         .encoder_begin = f.encoder_begin,
         .kept_rows = f.n_kept,
-        .keep_rows = f.n_kept < rows ? f.keep : NULL,
+        .keep_rows = f.n_kept < rows || module->is_tiled ? f.keep : NULL,
         .pooled_rows = f.n_pooled,
         .pool_begin = f.pool_begin,
         .feature_rows = modality->feature_rows,
         .stack_index = f.stack,
         .patch_index = f.patch,
         .class_index = f.class_row,
+        .line_index = f.line,
+        .newline_index = f.newline,
     };
     return CS_OK;
 }

@@ -99,9 +99,10 @@ cs_status csi_plan_work(const cs_graph *graph, const cs_batch_plan *plan,
                 const int64_t end = i + 1 < modality->n_items
                                         ? modality->items[i + 1].encoder_begin
                                         : modality->encoder_rows;
-                const double n =
-                    (double)(end - modality->items[i].encoder_begin);
-                w->pairs += n * n;
+                const cs_batch_item *item = &modality->items[i];
+                const double n = (double)(end - item->encoder_begin);
+                w->pairs +=
+                    n * n / (1.0 + item->tile_rows * item->tile_columns);
             }
         }
         cs_work *w = &work[b * n_modules + n_modules - 1];

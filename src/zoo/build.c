@@ -59,6 +59,7 @@ static cs_param_role role_of(cs_slot slot)
     case CS_SLOT_EMBED:
     case CS_SLOT_POSITION:
     case CS_SLOT_CLASS:
+    case CS_SLOT_NEWLINE:
         return CS_PARAM_EMBEDDING;
     default:
         return CS_PARAM_WEIGHT;

@@ -253,21 +253,32 @@ static cs_status open_processor(const char *folder, json_t **out)
 }
 
 /* What the encoder's processor will make of a picture or a recording: side of
- * pictures (0 = not said), whether sound is padded to all positions. Whisper's
- * own processor pads; a folder that does not want it says "padding": false. */
-static cs_status read_processor(const cs_encoder_config *e, int64_t *picture,
-                                bool *pads)
+ * pictures (0 = not said), whether they come in tiles, whether sound is padded
+ * to all positions. Whisper's own processor pads; a folder that does not want
+ * it says "padding": false. */
+typedef struct processor_facts {
+    int64_t picture;
+    bool is_tiled, pads;
+} processor_facts;
+
+static cs_status read_processor(const cs_encoder_config *e,
+                                processor_facts *out)
 {
+    static const char TILED[] = "LlavaNextImageProcessor";
     json_t *json = NULL;
 
-    *picture = e->processor.image_size;
-    *pads = e->from != NULL;
+    *out = (processor_facts){.picture = e->processor.image_size,
+                             .pads = e->from != NULL};
     if (e->from == NULL) {
         return CS_OK;
     }
     CS_TRY(open_processor(e->from, &json));
-    *picture = *picture != 0 ? *picture : picture_of(json);
-    *pads = !json_is_false(json_object_get(json, "padding"));
+    const char *const type =
+        json_string_value(json_object_get(json, "image_processor_type"));
+
+    out->picture = out->picture != 0 ? out->picture : picture_of(json);
+    out->is_tiled = type != NULL && strncmp(type, TILED, sizeof TILED - 1) == 0;
+    out->pads = !json_is_false(json_object_get(json, "padding"));
     json_decref(json);
     return CS_OK;
 }
@@ -310,20 +321,20 @@ static cs_status build_encoder(csi_builder *b, const cs_encoder_config *e,
     module_source source = {0};
     csi_projector projector = {0};
     csi_encoder encoder;
-    int64_t picture = 0;
-    bool pads = false;
+    processor_facts facts = {0};
     cs_status st = CS_OK;
     const cs_freeze projector_freeze = {.all = e->projector.freeze};
 
     CS_TRY_GOTO(done, copy_text(e->name, &m->name));
     CS_TRY_GOTO(done, open_source(e->name, e->from, e->hf_config_json, false,
                                   &source));
-    CS_TRY_GOTO(done, read_processor(e, &picture, &pads));
+    CS_TRY_GOTO(done, read_processor(e, &facts));
     CS_TRY_GOTO(done, csi_encoder_read(source.family, source.config,
-                                       source.where, picture, &encoder));
+                                       source.where, facts.picture, &encoder));
     CS_TRY_GOTO(done, csi_projector_read(e, &projector));
     m->modality = source.family->modality;
-    m->pads_audio = m->modality == CS_MODALITY_AUDIO && pads;
+    m->pads_audio = m->modality == CS_MODALITY_AUDIO && facts.pads;
+    m->is_tiled = m->modality == CS_MODALITY_VISION && facts.is_tiled;
     CS_TRY_GOTO(done, copy_text(source.family->id, &m->family));
     CS_TRY_GOTO(done, copy_text(e->from, &m->source));
     CS_TRY_GOTO(done, print_hf_config(&source, &m->hf_config));

@@ -11,6 +11,7 @@
 
 #include "build_encoder.h"
 
+#include <math.h>
 #include <string.h>
 
 enum {
@@ -193,5 +194,10 @@ cs_status csi_build_projector(csi_builder *b, const csi_projector *p,
                               CS_SHAPE(out, hidden), 0.0));
     CS_TRY(csi_builder_vector(b, layer, CS_SLOT_PROJ2_B, n->second[1], out,
                               CS_INIT_ZEROS));
+    if (m->is_tiled) { /* Hugging Face draws it as wide */
+        CS_TRY(csi_builder_param(b, layer, CS_SLOT_NEWLINE, "image_newline",
+                                 CS_SHAPE(out), CS_INIT_NORMAL,
+                                 1.0 / sqrt((double)out)));
+    }
     return print_config(p, in, is_mlp ? hidden : 0, out, m);
 }

@@ -17,6 +17,8 @@ import soundfile
 import torch
 import transformers
 from PIL import Image
+from transformers.models.llava_next import modeling_llava_next
+from transformers.models.llava_next import processing_llava_next
 from transformers.models.qwen2_audio import processing_qwen2_audio
 
 ODD = "case_61x45.png"
@@ -83,6 +85,12 @@ def vision_cases():
         size={"shortest_edge": 256, "longest_edge": 1600}, patch_size=4), [
             ODD, "case_33x90.png", "case_1x37.png", "case_200x7.png",
             "rgb.png"], qwen, None
+    yield "llava_next", "LlavaNextImageProcessor", dict(
+        size={"shortest_edge": 12}, crop_size={"height": 12, "width": 12},
+        image_grid_pinpoints=[[12, 24], [24, 12], [24, 24], [36, 12],
+                              [12, 36]]), kinds[:4] + ["rgb.png"], dict(
+            family="clip", image_size=12, patch_size=4, is_tiled=True,
+            class_rows=1, feature_skip=1), None
     yield "qwen2_vl_4", "Qwen2VLImageProcessor", dict(
         size={"shortest_edge": 64, "longest_edge": 4096}, patch_size=4), [
             ODD, "case_33x90.png", "case_200x7.png"], qwen, {
@@ -113,6 +121,22 @@ def unpatch(rows, grid, side, merge):
     assert (rows[:, :, :, :, :, 0] == rows[:, :, :, :, :, 1]).all()
     rows = rows[:, :, :, :, :, 0].transpose(4, 0, 2, 5, 1, 3, 6)
     return rows.reshape(3, high * side, wide * side)
+
+
+def count_tiles(make, image, module):
+    """Tiles and features of a LLaVA-NeXT picture, by its own functions."""
+    kind = processing_llava_next.LlavaNextProcessor
+    fake = types.SimpleNamespace(
+        image_processor=make, patch_size=module["patch_size"],
+        num_additional_image_tokens=1)
+    fake._get_unpadded_features = types.MethodType(
+        kind._get_unpadded_features, fake)
+    side = module["image_size"]
+    rows, columns = modeling_llava_next.get_anyres_image_grid_shape(
+        (image.height, image.width), make.image_grid_pinpoints, side)
+    features = kind._get_number_of_features(fake, image.height, image.width,
+                                            side, side) - 1
+    return dict(tiles=[rows, columns], features=features)
 
 
 def check_printed(out, name, loader, data, wanted):
@@ -148,16 +172,18 @@ def run_vision(out):
                 values = unpatch(values, grid, 4, 2)
             else:
                 values = values[0]
-                grid = [n // module["patch_size"] for n in values.shape[1:]]
-            pixels = to_bytes(values.transpose(1, 2, 0), make)
+                grid = [n // module["patch_size"] for n in values.shape[-2:]]
+            pixels = to_bytes(numpy.moveaxis(values, -3, -1), make)
             wanted = f"case_{name}_{file.split('.')[0]}.rgb".replace(
                 "_case_", "_")
             (out / wanted).write_bytes(pixels.tobytes())
             check_printed(out, name, transformers.AutoImageProcessor, image,
                           made["pixel_values"])
+            more = count_tiles(make, image, module) if "is_tiled" in module \
+                else {}
             yield dict(name=name, config=config, module=module, file=file,
                        wanted=wanted, grid=grid,
-                       size=[pixels.shape[1], pixels.shape[0]])
+                       size=[pixels.shape[-2], pixels.shape[-3]], **more)
 
 
 def audio_cases():

@@ -321,10 +321,17 @@ def dinov2():
 
 
 def siglip():
-    def make(use_head=False):
+    def make(use_head=False, size=12):
+        config = dict(VIT, image_size=size, intermediate_size=24,
+                      vision_use_head=use_head)
         return shake(transformers.SiglipVisionModel(
-            transformers.SiglipVisionConfig(**VIT, intermediate_size=24,
-                                            vision_use_head=use_head)))
+            transformers.SiglipVisionConfig(**config)))
+    square(Case("siglip_rest", "vision_model."), make(size=14),
+           "SiglipVisionModel, pictures of 14 in patches of 4: the rest is "
+           "not seen (siglip-so400m-patch14-384)", size=14)
+    square(Case("siglip_rest_resampled", "vision_model."), make(size=14),
+           "SiglipVisionModel, pictures of 18 for 14 in patches of 4",
+           size=18, arguments=RESAMPLED)
     square(Case("siglip_resampled", "vision_model."), make(),
            "SiglipVisionModel, pictures of 16 for 12", size=16,
            arguments=RESAMPLED)

@@ -61,6 +61,9 @@ static cs_module module_of(const json_t *c, cs_modality modality,
         .merge = (int32_t)number_of(m, "merge", 1),
         .temporal_patch = (int32_t)number_of(m, "temporal_patch", 1),
         .is_any_size = flag_of(m, "is_any_size"),
+        .is_tiled = flag_of(m, "is_tiled"),
+        .class_rows = (int32_t)number_of(m, "class_rows", 0),
+        .feature_skip = (int32_t)number_of(m, "feature_skip", 0),
         .n_channels = 3,
         .n_mels = (int32_t)number_of(m, "n_mels", 0),
         .pads_audio = flag_of(m, "pads_audio"),
@@ -104,14 +107,19 @@ static float *read_case(const json_t *c, const cs_processor *p,
     return rows;
 }
 
-/* A pixel of the wanted picture [height][width][3] for column k of row n. */
-static uint8_t wanted_pixel(const cs_processor *p, const cs_media_size *size,
-                            const uint8_t *rgb, int64_t n, int64_t k,
-                            int64_t width)
+/* Of a picture [height][width][3] in patches, those of one tile or of all. */
+typedef struct picture {
+    const uint8_t *rgb;
+    int64_t width, height, grid_columns;
+} picture;
+
+/* The pixel for column k of row n. */
+static uint8_t wanted_pixel(const cs_processor *p, const picture *wanted,
+                            int64_t n, int64_t k)
 {
     const int64_t side = p->patch_size;
     const int64_t m = p->merge;
-    const int64_t squares = size->grid_columns / m;
+    const int64_t squares = wanted->grid_columns / m;
     const int64_t square = n / (m * m);
     const int64_t row = square / squares * m + n % (m * m) / m;
     const int64_t column = square % squares * m + n % m;
@@ -119,12 +127,44 @@ static uint8_t wanted_pixel(const cs_processor *p, const cs_media_size *size,
     const int64_t y = row * side + k / side % side;
     const int64_t x = column * side + k % side;
 
-    return rgb[(y * width + x) * 3 + c];
+    return wanted->rgb[(y * wanted->width + x) * 3 + c];
 }
 
 /* Largest difference in units of a byte, before rescaling. */
+static double compare_rows(const cs_processor *p, const picture *wanted,
+                           const float *rows, int64_t n_rows)
+{
+    double worst = 0.0;
+
+    for (int64_t n = 0; n < n_rows; n++) {
+        for (int64_t k = 0; k < p->columns; k++) {
+            const int64_t c = k / (p->temporal_patch * p->patch_size *
+                                   (int64_t)p->patch_size);
+            const double got =
+                ((double)rows[n * p->columns + k] * p->std[c] + p->mean[c]) /
+                p->rescale;
+
+            worst = fmax(worst, fabs(got - wanted_pixel(p, wanted, n, k)));
+        }
+    }
+    return worst;
+}
+
+static int64_t element(const json_t *c, const char *key, size_t i)
+{
+    const json_t *const list = json_object_get(c, key);
+
+    return list != NULL ? (int64_t)json_integer_value(json_array_get(list, i))
+                        : 0;
+}
+
 static double check_vision(const json_t *c, bool prints)
 {
+    const int64_t n_tiles = 1 + element(c, "tiles", 0) * element(c, "tiles", 1);
+    const int64_t per_tile = element(c, "grid", 0) * element(c, "grid", 1);
+    picture wanted = {.width = element(c, "size", 0),
+                      .height = element(c, "size", 1),
+                      .grid_columns = element(c, "grid", 1)};
     cs_processor p;
     cs_media_size size;
     size_t n_bytes = 0;
@@ -132,34 +172,28 @@ static double check_vision(const json_t *c, bool prints)
 
     open_case(c, CS_MODALITY_VISION, prints, &p);
     float *rows = read_case(c, &p, &size);
-    char *wanted = cst_read(golden_path(text_of(c, "wanted")), &n_bytes);
-    const json_t *const grid = json_object_get(c, "grid");
-    const json_t *const shape = json_object_get(c, "size");
-    const int64_t width = json_integer_value(json_array_get(shape, 0));
+    char *bytes = cst_read(golden_path(text_of(c, "wanted")), &n_bytes);
 
-    assert_int_equal(size.grid_rows,
-                     json_integer_value(json_array_get(grid, 0)));
-    assert_int_equal(size.grid_columns,
-                     json_integer_value(json_array_get(grid, 1)));
-    assert_int_equal(size.input_rows, size.grid_rows * size.grid_columns);
-    assert_int_equal(n_bytes,
-                     3 * width * json_integer_value(json_array_get(shape, 1)));
-    for (int64_t n = 0; n < size.input_rows; n++) {
-        for (int64_t k = 0; k < p.columns; k++) {
-            const int64_t channel =
-                k / (p.temporal_patch * p.patch_size * (int64_t)p.patch_size);
-            const double pixel =
-                wanted_pixel(&p, &size, (const uint8_t *)wanted, n, k, width);
-            const double got =
-                ((double)rows[n * p.columns + k] * p.std[channel] +
-                 p.mean[channel]) /
-                p.rescale;
-
-            worst = fmax(worst, fabs(got - pixel));
-        }
+    assert_int_equal(size.tile_rows, element(c, "tiles", 0));
+    assert_int_equal(size.tile_columns, element(c, "tiles", 1));
+    assert_int_equal(size.input_rows, n_tiles * per_tile);
+    assert_int_equal(n_bytes, n_tiles * 3 * wanted.width * wanted.height);
+    if (n_tiles == 1) {
+        assert_int_equal(size.grid_rows, element(c, "grid", 0));
+        assert_int_equal(size.grid_columns, element(c, "grid", 1));
+    } else {
+        assert_int_equal(size.llm_rows, number_of(c, "features", -1));
+        assert_int_equal(size.encoder_rows, n_tiles * (per_tile + 1));
+    }
+    for (int64_t t = 0; t < n_tiles; t++) {
+        wanted.rgb =
+            (const uint8_t *)bytes + t * 3 * wanted.width * wanted.height;
+        worst = fmax(worst,
+                     compare_rows(&p, &wanted, rows + t * per_tile * p.columns,
+                                  per_tile));
     }
     free(rows);
-    cst_free(wanted);
+    cst_free(bytes);
     return worst;
 }
 

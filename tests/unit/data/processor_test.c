@@ -7,6 +7,7 @@
 
 #include "test.h"
 
+#include <stdio.h>
 #include <string.h>
 
 static cs_module vision_module(void)
@@ -259,6 +260,63 @@ static void settings_that_are_not_offered_are_refused(void **state)
     cst_tmpdir_remove(&dir);
 }
 
+static void tiles_that_are_not_offered_are_refused(void **state)
+{
+    static const char NEXT[] = "LlavaNextImageProcessor";
+    const struct {
+        const char *type, *json;
+        cs_status status;
+        const char *part;
+    } CASES[] = {
+        {NEXT, "", CS_ERR_FORMAT, "key 'image_grid_pinpoints' is missing"},
+        {NEXT, ", \"image_grid_pinpoints\": []", CS_ERR_UNSUPPORTED,
+         "has 0 sizes, wanted 1 to 64"},
+        {NEXT, ", \"image_grid_pinpoints\": [[64]]", CS_ERR_FORMAT,
+         "wanted pairs of height and width"},
+        {NEXT, ", \"image_grid_pinpoints\": [[64, 96]]", CS_ERR_UNSUPPORTED,
+         "96 pixels, wanted multiples of the tiles' 64"},
+        {NEXT, ", \"image_grid_pinpoints\": [[16384, 16384]]",
+         CS_ERR_UNSUPPORTED, "pictures of more than"},
+        {NEXT, ", \"size\": {\"shortest_edge\": 96}", CS_ERR_UNSUPPORTED,
+         "size 96 with crop_size 64, wanted the same for tiles"},
+        {"CLIPImageProcessor", "", CS_ERR_UNSUPPORTED,
+         "because the model takes pictures in tiles"},
+    };
+    cst_tmpdir dir;
+    cs_module module = vision_module();
+    const cs_encoder_config config = {.pool = 1};
+    cs_processor p;
+    char text[256];
+
+    (void)state;
+    cst_tmpdir_make(&dir);
+    module.source = dir.path;
+    module.is_tiled = true;
+    module.pool = 1;
+    for (size_t i = 0; i < sizeof CASES / sizeof CASES[0]; i++) {
+        (void)snprintf(text, sizeof text,
+                       "{\"image_processor_type\": "
+                       "\"%s\", \"crop_size\": 64%s}",
+                       CASES[i].type, CASES[i].json);
+        (void)cst_write_text(&dir, "preprocessor_config.json", text);
+        assert_fails(cs_processor_init(&module, &config, &p), CASES[i].status,
+                     CASES[i].part);
+    }
+    (void)cst_write_text(&dir, "preprocessor_config.json",
+                         "{\"image_processor_type\": "
+                         "\"LlavaNextImageProcessor\", "
+                         "\"image_grid_pinpoints\": [[64, 128]]}");
+    assert_ok(cs_processor_init(&module, &config, &p));
+    assert_int_equal(p.tiling[0].columns, 2);
+    module.stack = 4;
+    assert_fails(cs_processor_init(&module, &config, &p), CS_ERR_UNSUPPORTED,
+                 "with pictures in tiles");
+    module.is_tiled = false;
+    assert_fails(cs_processor_init(&module, &config, &p), CS_ERR_UNSUPPORTED,
+                 "because the model takes pictures whole");
+    cst_tmpdir_remove(&dir);
+}
+
 static void audio_settings_that_do_not_fit_are_refused(void **state)
 {
     static const struct {
@@ -369,6 +427,7 @@ int main(void)
         CST_TEST(rates_that_whisper_does_not_know_are_refused),
         CST_TEST(the_source_folder_is_read),
         CST_TEST(settings_that_are_not_offered_are_refused),
+        CST_TEST(tiles_that_are_not_offered_are_refused),
         CST_TEST(audio_settings_that_do_not_fit_are_refused),
         CST_TEST(what_is_printed_reads_back),
         CST_TEST(failing_allocations_are_reported_and_leak_nothing),

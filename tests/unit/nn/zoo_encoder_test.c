@@ -33,6 +33,7 @@ typedef struct zoo_case {
 #define FROZEN  "projector: {type: linear, freeze: true}"
 #define ANY_MLP \
     "projector: {from: tests/golden/zoo/encoder/siglip_mlp/projector}"
+#define LINES  "projector: {from: tests/golden/zoo/encoder/llava_next/projector}"
 #define MERGER "projector: {type: merger}"
 
 static const zoo_case CASES[] = {
@@ -47,6 +48,8 @@ static const zoo_case CASES[] = {
     {"dinov2_gated", DROP FROZEN, false},
     {"dinov2_larger", DROP SIDE(20) FROZEN, false},
     {"dinov2_smaller", FROZEN, false},
+    {"siglip_rest", FROZEN, false},
+    {"siglip_rest_resampled", SIDE(18) FROZEN, false},
     {"siglip_resampled", SIDE(16) FROZEN, false},
     {"siglip_below", BELOW FROZEN, false},
     {"siglip_stack", "stack: 4, " FROZEN, false},
@@ -57,6 +60,7 @@ static const zoo_case CASES[] = {
     {"evaclip_8b", DROP FROZEN, false},
     {"evaclip_18b", FROZEN, false},
     {"evaclip_below", DROP BELOW FROZEN, false},
+    {"llava_next", DROP BELOW LINES, true},
     {"pixtral", FROZEN, false},
     {"pixtral_below", BELOW FROZEN, false},
     {"qwen2_vl", FROZEN, false},
@@ -137,6 +141,9 @@ static void take_items(zoo *z)
                          "tests/golden/zoo/encoder/%s/golden.safetensors",
                          z->c->name));
     assert_ok(cs_safetensors_open(cst_source_path(path), &z->file));
+    const bool has_tiles = cs_safetensors_find(z->file, "tiles") != NULL;
+    const int32_t *tiles =
+        has_tiles ? take_tensor(z, "tiles", CS_I32, &n) : NULL;
     const int32_t *items = take_tensor(z, "items", CS_I32, &n);
     m->items = z->items;
     m->n_items = n / ITEM_COLUMNS;
@@ -149,6 +156,8 @@ static void take_items(zoo *z)
             .feature_begin = m->feature_rows,
             .grid_rows = item[2],
             .grid_columns = item[3],
+            .tile_rows = has_tiles ? tiles[2 * i] : 0,
+            .tile_columns = has_tiles ? tiles[2 * i + 1] : 0,
         };
         m->input_rows += item[0];
         m->encoder_rows += item[1];

@@ -200,6 +200,49 @@ static void patches_in_squares_have_rows_and_columns(void **state)
     world_close(&w);
 }
 
+/* 1 x 2 tiles of 2 x 2 patches, of which the middle two columns are left. */
+static void tiles_give_lines_without_borders_and_with_ends(void **state)
+{
+    static const int32_t KEEP[] = {1, 2, 3, 4, 7, 11, -1, 9, 13, -1};
+    static const int32_t LINE[] = {0, 1, 2, 3, 4, 5, -1, 7, 8, -1};
+    static const int32_t NEWLINE[] = {-1, -1, -1, -1, -1, -1, 0, -1, -1, 0};
+    static const int32_t PATCH[] = {-1, 0, 1,  2, 3, -1, 4, 5,
+                                    6,  7, -1, 8, 9, 10, 11};
+    world w;
+
+    (void)state;
+    world_open(&w);
+    w.modules[0].is_tiled = true;
+    w.modules[0].class_rows = 1;
+    w.modules[0].feature_skip = 1;
+    w.modules[0].image_size = 8;
+    w.modules[0].patch_size = 4;
+    add_item(&w, 12, 10);
+    w.modality.encoder_rows = 15;
+    w.items[0].tile_rows = 1;
+    w.items[0].tile_columns = 2;
+    w.items[0].grid_rows = 2;
+    w.items[0].grid_columns = 2;
+    assert_ok(build(&w));
+    check_i32(w.nn.keep_rows, KEEP, 10);
+    check_i32(w.nn.line_index, LINE, 10);
+    check_i32(w.nn.newline_index, NEWLINE, 10);
+    check_i32(w.nn.patch_index, PATCH, 15);
+    assert_int_equal(w.nn.kept_rows, 10);
+    for (int64_t r = 0; r < 15; r++) {
+        assert_int_equal(w.nn.mask.word[r] >> 48, 1 + r / 5);
+        assert_int_equal(w.nn.position[r], r % 5);
+    }
+    w.items[0].tile_rows = 0;
+    assert_fails(build(&w), CS_ERR_FORMAT,
+                 "vision: an item of 15 rows and 10 features in 0 x 2 tiles");
+    w.items[0].tile_rows = 1;
+    w.items[0].grid_columns = 5;
+    w.modality.feature_rows = 16;
+    assert_fails(build(&w), CS_ERR_FORMAT, "in 1 x 2 tiles");
+    world_close(&w);
+}
+
 static void counts_that_do_not_fit_are_refused(void **state)
 {
     world w;
@@ -224,6 +267,7 @@ int main(void)
         CST_TEST(pooling_and_stacking_never_cross_items),
         CST_TEST(rows_that_no_feature_needs_are_left_out),
         CST_TEST(patches_in_squares_have_rows_and_columns),
+        CST_TEST(tiles_give_lines_without_borders_and_with_ends),
         CST_TEST(counts_that_do_not_fit_are_refused),
     };
 
