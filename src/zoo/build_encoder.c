@@ -50,6 +50,14 @@ static cs_status build_tables(csi_builder *b, const csi_encoder *e)
     return CS_OK;
 }
 
+/* Whether positions are stored for another number of patches. */
+static bool has_other_grid(const csi_encoder *e)
+{
+    return e->picture != e->sizes.image_size &&
+           e->picture / e->sizes.patch_size !=
+               e->sizes.image_size / e->sizes.patch_size;
+}
+
 static cs_status build_stem(csi_builder *b, const csi_encoder *e)
 {
     const csi_family *f = &e->family;
@@ -73,7 +81,7 @@ static cs_status build_stem(csi_builder *b, const csi_encoder *e)
     l->activation = CS_ACT_GELU;
     l->norm = f->norm;
     l->norm_eps = z->norm_eps;
-    if (e->picture != z->image_size) {
+    if (has_other_grid(e)) {
         l->position_side = (int32_t)(z->image_size / z->patch_size);
         l->grid_side = (int32_t)(e->picture / z->patch_size);
     }
@@ -220,7 +228,7 @@ static void describe(cs_module *m, const csi_encoder *e,
 
     m->width = z->width;
     m->max_positions = z->max_positions;
-    if (e->picture != z->image_size) {
+    if (has_other_grid(e)) {
         const int64_t side = e->picture / z->patch_size;
         m->max_positions = side * side + e->class_rows;
     }

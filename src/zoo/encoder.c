@@ -200,10 +200,10 @@ static cs_status choose_picture(const char *where, int64_t picture,
                  "its image_size, %lld",
                  where, (long long)picture, e->family.id,
                  (long long)e->picture);
-        CS_CHECK(picture % e->sizes.patch_size == 0 && picture <= 1 << 15,
+        CS_CHECK(picture >= e->sizes.patch_size && picture <= 1 << 15,
                  CS_ERR_ARG,
-                 "%s: pictures of %lld pixels a side, wanted a multiple of "
-                 "patch_size %lld up to %d",
+                 "%s: pictures of %lld pixels a side, wanted patch_size %lld "
+                 "to %d",
                  where, (long long)picture, (long long)e->sizes.patch_size,
                  1 << 15);
         e->picture = picture;

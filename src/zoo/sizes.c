@@ -112,9 +112,11 @@ static cs_status derive_sizes(const csi_family *family, const char *where,
              "%s: head_dim wanted an even number up to 512, got %lld", where,
              (long long)s->head_dim);
     if (family->stem == CS_LAYER_PATCH_STEM) {
-        CS_CHECK(s->image_size % s->patch_size == 0, CS_ERR_FORMAT,
-                 "%s: image_size %lld is not a multiple of patch_size %lld",
-                 where, (long long)s->image_size, (long long)s->patch_size);
+        /* what is left of a picture beside whole patches is not seen */
+        CS_CHECK(s->image_size == 0 || s->image_size >= s->patch_size,
+                 CS_ERR_FORMAT,
+                 "%s: image_size %lld is less than patch_size %lld", where,
+                 (long long)s->image_size, (long long)s->patch_size);
         const int64_t side = s->image_size / s->patch_size;
         s->max_positions = side * side;
     }

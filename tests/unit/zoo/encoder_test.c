@@ -389,8 +389,8 @@ static void what_is_not_offered_is_refused_by_name(void **state)
         {SIGLIP ", feature_layer: 5", CS_ERR_ARG,
          "model.encoders.e.feature_layer: wanted -5 to 4, got 5"},
         {SIGLIP ", feature_layer: -6", CS_ERR_ARG, "wanted -5 to 4, got -6"},
-        {SIGLIP ", processor: {image_size: 9}", CS_ERR_ARG,
-         "wanted a multiple of patch_size 4"},
+        {SIGLIP ", processor: {image_size: 3}", CS_ERR_ARG,
+         "wanted patch_size 4 to 32768"},
         {"config: {model_type: evaclip, " SMALL "}, processor: {image_size: "
          "448}",
          CS_ERR_UNSUPPORTED, "evaclip takes its image_size, 224"},

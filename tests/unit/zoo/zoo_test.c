@@ -319,9 +319,9 @@ static void bad_models_are_refused(void **state)
          "vocab_size: 9, quantization_config: {bits: 4}}}\n",
          CS_ERR_UNSUPPORTED, "quantization_config"},
         {"  encoders:\n    v: {config: {model_type: siglip_vision_model, "
-         "image_size: 10, patch_size: 4}, placeholder: \"<v>\"}\n"
+         "image_size: 3, patch_size: 4}, placeholder: \"<v>\"}\n"
          "  language_model: {config: " CST_LLAMA_CONFIG "}\n",
-         CS_ERR_FORMAT, "image_size 10 is not a multiple of patch_size 4"},
+         CS_ERR_FORMAT, "image_size 3 is less than patch_size 4"},
         {"  language_model: {config: " CST_LLAMA_CONFIG
          ", freeze: [layers, nothing_like_this]}\n",
          CS_ERR_ARG, "'nothing_like_this' matches no parameter"},
