@@ -192,6 +192,9 @@ static cs_status check_fixed_size(const csi_forward_input *input,
 {
     char wanted[96];
 
+    CS_CHECK(!m->is_tiled, CS_ERR_UNSUPPORTED,
+             "unsupported: %s: tensor '%s': pictures in tiles, of %s",
+             input->path, tensor->name, m->name);
     if (tensor->shape.n_dims == 4 && tensor->shape.dim[1] == m->n_channels &&
         (m->is_any_size || (tensor->shape.dim[2] == m->image_size &&
                             tensor->shape.dim[3] == m->image_size))) {
