@@ -261,6 +261,11 @@ static cs_status run_mlp(const csi_layer_run *run, cs_value *z, cs_value **m)
                                    CS_SLOT_SCALE2};
     cs_value *h = NULL;
 
+    if (run->layer->n_experts > 0) {
+        const bool trains = z->needs_grad || any_trains(run, MLP_IN);
+        CS_TRY(csi_experts(run, z, keep_before(run, &END, trains), m));
+        return end_branch(run, &END, m);
+    }
     CS_TRY(feed_forward(run, z, &h));
     CS_TRY(csi_layer_linear(run, h, CS_SLOT_DOWN_W, CS_SLOT_DOWN_B, CS_ACT_NONE,
                             keep_before(run, &END, h->needs_grad), m));

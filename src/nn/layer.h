@@ -54,6 +54,9 @@ CS_NODISCARD cs_status csi_conv_stem(const csi_layer_run *run, cs_value *x,
                                      cs_value **out);
 CS_NODISCARD cs_status csi_block(const csi_layer_run *run, cs_value *x,
                                  cs_value **out);
+/* A block's MLP where it has experts. */
+CS_NODISCARD cs_status csi_experts(const csi_layer_run *run, cs_value *x,
+                                   cs_keep keep, cs_value **y);
 CS_NODISCARD cs_status csi_encoder_norm(const csi_layer_run *run, cs_value *x,
                                         cs_value **out);
 CS_NODISCARD cs_status csi_projector(const csi_layer_run *run, cs_value *x,
