@@ -4,8 +4,7 @@
  * spelling. Decomposed, marks sorted by class, composed again (UAX 15); each
  * letter carries how many letters it adds (+1) or has swallowed (-n), from which
  * the places in the text follow as in Hugging Face's NormalizedString: a letter
- * that was composed stands for the first of its parts. The only file that sees
- * utf8proc.
+ * that was composed stands for the first of its parts.
  */
 #include "base/alloc.h"
 
