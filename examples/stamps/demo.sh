@@ -81,7 +81,7 @@ listen() {
 }
 
 say "1 of 6: data"
-"$build/prepare_stamps" -o "$data" -s "$stamps"
+"$build/prepare_stamps" -o "$data" -s "$stamps" -n 2
 
 say "2 of 6: learn to describe pictures ($here/1-caption.yaml, $ranks ranks)"
 train_recipe "$here/1-caption.yaml"
