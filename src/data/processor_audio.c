@@ -72,23 +72,26 @@ static cs_status read_frames(const csi_settings *s, cs_processor *p)
 {
     const char *const where = s->where;
     int64_t n_fft = p->n_fft, hop = p->hop, rate = p->sampling_rate;
-    int64_t seconds = (int64_t)MAX_SECONDS;
+    double seconds = MAX_SECONDS;
 
     CS_TRY(csi_json_opt_i64(s->json, "n_fft", where, 2, MAX_FFT, &n_fft));
     CS_TRY(csi_json_opt_i64(s->json, "hop_length", where, 1, MAX_FFT, &hop));
     CS_TRY(csi_json_opt_i64(s->json, "sampling_rate", where, 1, 1 << 20,
                             &rate));
-    CS_TRY(csi_json_opt_i64(s->json, "chunk_length", where, 1,
-                            MAX_CHUNK_SECONDS, &seconds));
+    CS_TRY(csi_json_opt_f64(s->json, "chunk_length", where, &seconds));
+    CS_CHECK(seconds > 0.0 && seconds <= (double)MAX_CHUNK_SECONDS,
+             CS_ERR_FORMAT,
+             "%s: key 'chunk_length' is %g, wanted above 0 to %d", where,
+             seconds, MAX_CHUNK_SECONDS);
     CS_CHECK(n_fft % 2 == 0 && 4 * hop > n_fft, CS_ERR_UNSUPPORTED,
              "unsupported: %s: n_fft %" PRId64 " with hop_length %" PRId64
              ", wanted an even n_fft below four hops",
              where, n_fft, hop);
-    CS_CHECK(p->pad_frames == 0 || seconds * rate / hop == p->pad_frames,
-             CS_ERR_FORMAT,
-             "%s: chunk_length %" PRId64 " makes %" PRId64
+    const int64_t frames = llround(seconds * (double)rate) / hop;
+    CS_CHECK(p->pad_frames == 0 || frames == p->pad_frames, CS_ERR_FORMAT,
+             "%s: chunk_length %g makes %" PRId64
              " frames, the model takes %" PRId32,
-             where, seconds, seconds * rate / hop, p->pad_frames);
+             where, seconds, frames, p->pad_frames);
     p->n_fft = (int32_t)n_fft;
     p->hop = (int32_t)hop;
     p->sampling_rate = (int32_t)rate;
@@ -165,7 +168,7 @@ void csi_sound_print(const cs_processor *p, csi_str *s)
                  p->n_mels, p->sampling_rate);
     csi_str_addf(s,
                  "  \"hop_length\": %" PRId32 ",\n  \"n_fft\": %" PRId32
-                 ",\n  \"chunk_length\": %.0f,\n",
+                 ",\n  \"chunk_length\": %.10g,\n",
                  p->hop, p->n_fft, seconds);
     csi_str_addf(s,
                  "  \"padding\": %s,\n  \"padding_side\": \"right\",\n"

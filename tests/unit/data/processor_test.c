@@ -331,6 +331,14 @@ static void audio_settings_that_do_not_fit_are_refused(void **state)
         {"{\"dither\": 0.1}", CS_ERR_UNSUPPORTED, "dither"},
         {"{\"do_normalize\": true}", CS_ERR_UNSUPPORTED, "do_normalize"},
         {"{\"sampling_rate\": 8000}", CS_ERR_UNSUPPORTED, "8000"},
+        {"{\"chunk_length\": 0}", CS_ERR_FORMAT,
+         "'chunk_length' is 0, wanted above 0 to 3600"},
+        {"{\"padding_side\": \"left\"}", CS_ERR_UNSUPPORTED, "padding_side"},
+        {"{\"padding\": true}", CS_ERR_UNSUPPORTED,
+         "'padding' is true, wanted false"},
+        {"{\"feature_extractor_type\": \"Wav2Vec2FeatureExtractor\"}",
+         CS_ERR_UNSUPPORTED, "Wav2Vec2FeatureExtractor"},
+        {"{\"fmax\": 8000}", CS_ERR_UNSUPPORTED, "key 'fmax'"},
     };
     cst_tmpdir dir;
     cs_module module = audio_module();
