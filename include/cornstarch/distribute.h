@@ -88,9 +88,10 @@ CS_API void cs_distribution_destroy(cs_distribution **d);
 /* Deals the blocks of `map`, which is square: queries are keys, blocks equal.
  * Memory is reused, so a steady state allocates nothing.
  *
- * balanced: with L the larger of mean and dearest block, the makespan is at
- * most max(1.01 L, that of refined LPT), and never above zigzag's (unless
- * max_tokens forbids zigzag).
+ * balanced: the makespan is at most 1.02 times the best one found, and at most
+ * that of zigzag and of uniform (where max_tokens allows them); up to
+ * CS_DISTRIBUTE_OPTIMAL_BLOCKS blocks a search looks for the least and 1.01
+ * holds. Twice the mean is a good max_tokens.
  * Errors: ARG for a map that is not square, n_ranks or costs out of range,
  * max_tokens too small to hold the tokens or given to other methods, and more
  * than CS_DISTRIBUTE_OPTIMAL_BLOCKS blocks for optimal. */

@@ -30,7 +30,7 @@ typedef struct cli_options {
     const char *images[CLI_MAX_WORDS];
     const char *audios[CLI_MAX_WORDS];
     int32_t n_images, n_audios;
-    const char *input, *precision;
+    const char *input, *precision, *to;
     bool with_gradients;
     int64_t max_new_tokens, max_samples, seed;
     double temperature, top_p;
@@ -82,11 +82,15 @@ cs_status cli_train(const cli_options *options, int *exit_status);
 cs_status cli_eval(const cli_options *options, int *exit_status);
 cs_status cli_generate(const cli_options *options, int *exit_status);
 cs_status cli_forward(const cli_options *options, int *exit_status);
+cs_status cli_convert(const cli_options *options, int *exit_status);
 cs_status cli_index(const cli_options *options, int *exit_status);
 cs_status cli_plan(const cli_options *options, int *exit_status);
 cs_status cli_simulate(const cli_options *options, int *exit_status);
 cs_status cli_profile(const cli_options *options, int *exit_status);
 cs_status cli_inspect(const cli_options *options, int *exit_status);
+/* Of `inspect mask FILE`. [out,own] csi_free. */
+cs_status cli_inspect_mask(const cli_options *options, const char *path,
+                           char **text);
 cs_status cli_models(const cli_options *options, int *exit_status);
 cs_status cli_explain(const cli_options *options, int *exit_status);
 cs_status cli_doctor(const cli_options *options, int *exit_status);

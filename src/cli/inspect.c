@@ -192,24 +192,6 @@ done:
     return st;
 }
 
-/* The mask of the first microbatch of a recipe's first step. */
-static cs_status inspect_mask(const cli_options *o, const char *path,
-                              char **text)
-{
-    cs_config *config = NULL;
-    cs_planned planned = {0};
-    cs_status st = CS_OK;
-
-    CS_TRY_GOTO(done, plan_of(o, path, &config, &planned));
-    const cs_microbatch *mb = &planned.batch->microbatches[0];
-    const cs_mask mask = {mb->n_tokens, mb->word, mb->position};
-    CS_TRY_GOTO(done, cs_mask_print(&mask, 0, 96, text));
-done:
-    cs_planned_fini(&planned);
-    cs_config_destroy(&config);
-    return st;
-}
-
 static cs_status inspect_checkpoint(const cli_options *o, const char *path,
                                     char **text)
 {
@@ -223,8 +205,7 @@ static void add_tensor(const cli_options *o, const cs_safetensor *t,
 
     (void)cs_shape_print(&t->shape, shape);
     if (!o->is_json) {
-        csi_str_addf(all, "%-64s %-5s %s\n", t->name, t->dtype_name,
-                     shape);
+        csi_str_addf(all, "%-64s %-5s %s\n", t->name, t->dtype_name, shape);
         return;
     }
     csi_str_add(all, is_first ? "[\n  {" : ",\n  {");
@@ -280,7 +261,7 @@ static const struct kind_row {
     {"plan", true, true, inspect_plan},
     {"shard", true, false, inspect_shard},
     {"schedule", true, false, inspect_schedule},
-    {"mask", true, false, inspect_mask},
+    {"mask", true, true, cli_inspect_mask},
     {"checkpoint", false, false, inspect_checkpoint},
     {"safetensors", false, true, inspect_safetensors},
 };

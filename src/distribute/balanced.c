@@ -1,15 +1,15 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Balanced: within 2 % of the least makespan that can be found (1 % where a
- * search can find it, and never above zigzag's), the fewest keys to move.
+ * search can find it, and never above zigzag or uniform), the fewest keys.
  *
- *     limit = 1.01 x the lower bound (mean or dearest block), or what zigzag
- *             reaches, if that is less
+ *     limit = 1.01 x the lower bound (mean or dearest block), or what zigzag or
+ *             uniform reach, if that is less
  *     1. contiguous ranges within the limit, cut where few keys are cut off
  *     2. else ranges of equal shares, repaired towards the limit
  *     3. else, where the repairs end too far above it, also LPT, repaired,
- *        zigzag and, for few blocks, a search; of those that are near enough
- *        to the best of them, the one with the fewest keys
+ *        zigzag, uniform and, for few blocks, a search; of those that are near
+ *        enough to the best of them, the one with the fewest keys
  */
 #include "internal.h"
 
@@ -19,6 +19,7 @@
 enum {
     SHARES = 0,
     ZIGZAG,
+    UNIFORM,
     LPT,
     SEARCH,
     N_CANDIDATES,
@@ -68,8 +69,8 @@ static cs_status choose(const csi_deal *deal, const candidate *c,
     for (int i = 0; i < N_CANDIDATES; i++) {
         least = fmin(least, c[i].makespan);
     }
-    const double limit =
-        fmin(least * (1.0 + tolerance(deal)), c[ZIGZAG].makespan);
+    const double limit = fmin(least * (1.0 + tolerance(deal)),
+                              fmin(c[ZIGZAG].makespan, c[UNIFORM].makespan));
     for (int i = 0; i < N_CANDIDATES; i++) {
         int64_t n = 0;
 
@@ -88,7 +89,7 @@ static cs_status choose(const csi_deal *deal, const candidate *c,
     return CS_OK;
 }
 
-/* Step 3. The shares are in `owner`; zigzag is known too. */
+/* Step 3. The shares are in `owner`; zigzag and uniform are known too. */
 static cs_status compare(const csi_deal *deal, double limit, candidate *c,
                          double *load, int32_t *owner)
 {
@@ -119,11 +120,16 @@ cs_status csi_deal_balanced(const csi_deal *deal, int32_t *owner)
     bool is_within = false;
 
     CS_TRY(csi_take(deal->scratch, deal->n_ranks, sizeof *load, &load));
-    CS_TRY(csi_take(deal->scratch, deal->n_blocks, sizeof *c[ZIGZAG].owner,
-                    &c[ZIGZAG].owner));
+    for (int i = ZIGZAG; i <= UNIFORM; i++) {
+        CS_TRY(csi_take(deal->scratch, deal->n_blocks, sizeof *c[i].owner,
+                        &c[i].owner));
+    }
     csi_deal_zigzag(deal->n_blocks, deal->n_ranks, c[ZIGZAG].owner);
+    csi_deal_uniform(deal->n_blocks, deal->n_ranks, c[UNIFORM].owner);
     c[ZIGZAG].makespan = csi_makespan(deal, c[ZIGZAG].owner, load);
-    const double limit = fmin(deal->lowest * (1.0 + SLACK), c[ZIGZAG].makespan);
+    c[UNIFORM].makespan = csi_makespan(deal, c[UNIFORM].owner, load);
+    const double simple = fmin(c[ZIGZAG].makespan, c[UNIFORM].makespan);
+    const double limit = fmin(deal->lowest * (1.0 + SLACK), simple);
 
     CS_TRY(csi_deal_ranges(deal, limit, owner, &is_within));
     if (is_within) {
