@@ -47,6 +47,22 @@ CS_API CS_NODISCARD cs_status cs_model_export(const cs_param_set *set,
                                               const cs_export_extras *extras,
                                               const char *folder);
 
+/* Folders of weights that become one, byte for byte. */
+typedef struct cs_merge_part {
+    const char *folder;
+    const char *prefix; /* put in front of every name of the folder */
+} cs_merge_part;
+typedef struct cs_merge_options {
+    int32_t n_parts, n_padded;
+    const cs_merge_part *parts;
+    const char *const *padded; /* names, with prefix, that get rows of zeros */
+    int64_t padded_rows;       /* ... up to so many */
+    int64_t max_shard_bytes;   /* of one file; 0 = 5 GB */
+} cs_merge_options;
+/* Writes model.safetensors, or shards with their index, into `folder`. */
+CS_API CS_NODISCARD cs_status cs_weights_merge(const cs_merge_options *options,
+                                               const char *folder);
+
 /* ---- checkpoints ---- */
 
 /* What must be restored besides tensors: RUN/checkpoints/step-N/state.json. */

@@ -6,6 +6,7 @@
  * media, generation with a key/value cache. Opens a
  * run's model/ folder or one of its checkpoints.
  */
+#include "cornstarch/comm.h"
 #include "cornstarch/config.h"
 #include "cornstarch/data.h"
 #include "cornstarch/param.h"
@@ -95,10 +96,11 @@ typedef struct cs_forward_options {
     /* a recipe, a run folder, or the Hugging Face folder of a language model
      * or an encoder */
     const char *model;
-    int64_t checkpoint; /* of a run; 0 = model/ */
+    int64_t checkpoint;           /* of a run; 0 = model/ */
     const char *const *overrides; /* dotted, over the recipe */
     int32_t n_overrides;
-    const char *precision; /* f32 or bf16; NULL = the recipe's, f32 for a folder */
+    const char
+        *precision; /* f32 or bf16; NULL = the recipe's, f32 for a folder */
     const char *input, *output; /* safetensors files: docs/formats.md */
     bool with_gradients;
     int32_t n_ranks; /* threads of this process, in the recipe's layout */
@@ -124,6 +126,27 @@ typedef struct cs_forward_result {
  * UNSUPPORTED names what is not offered. */
 CS_API CS_NODISCARD cs_status cs_forward(const cs_forward_options *options,
                                          cs_forward_result *out);
+
+/* ---- a model's folders ---- */
+
+/* RUN/model from all ranks' parameters: cs_model_export() with the texts that
+ * follow from the recipe. Ranks: collective over `replica`. */
+CS_API CS_NODISCARD cs_status cs_model_write(const cs_config *config,
+                                             const cs_tokenizer *tokenizer,
+                                             const cs_param_set *params,
+                                             cs_comm *replica,
+                                             const char *folder);
+
+typedef struct cs_convert_options {
+    const char *run_folder;
+    int64_t checkpoint;      /* 0 = model/, or the newest where absent */
+    const char *to;          /* "modules": as model/; "llava": one folder for
+                           LlavaForConditionalGeneration */
+    const char *output;      /* a folder that is empty or not there */
+    int64_t max_shard_bytes; /* of one file; 0 = 5 GB */
+} cs_convert_options;
+/* UNSUPPORTED names the part that the form has no place for. */
+CS_API CS_NODISCARD cs_status cs_convert(const cs_convert_options *options);
 
 CS_END_DECLS
 #endif

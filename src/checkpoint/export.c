@@ -22,6 +22,7 @@
 #include "base/file.h"
 
 #include "gather.h"
+#include "shards.h"
 
 #include <inttypes.h>
 #include <string.h>

@@ -18,9 +18,6 @@ typedef struct csi_exporter {
     int32_t next;     /* trainable parameters before it have been received */
 } csi_exporter;
 
-/* "model.safetensors" */
-extern const char csi_weights_file[];
-
 /* Whether graph parameter i is in the part's files; whether it is trained, so
  * that its values travel. One that is tied to another is neither. */
 bool csi_export_writes(const cs_graph *graph, const csi_part *part, int32_t i);

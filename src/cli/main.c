@@ -62,7 +62,11 @@ static const cli_command COMMANDS[] = {
      "checkpoint (of\na run folder) or safetensors; without it FILE decides: "
      "a recipe, a plan.json, a\n.safetensors file, a run folder.",
      true, cli_inspect},
-    {"convert", NULL, "not offered yet", NULL, false, NULL},
+    {"convert", "--to llava|modules RUN OUT", "a run's model for others",
+     "Writes a run's model into folder OUT: modules, a Hugging Face folder of "
+     "each module,\nor llava, one folder for transformers' "
+     "LlavaForConditionalGeneration where the model\nis of that form.",
+     false, cli_convert},
     {"models", "", "the model families",
      "The families that are offered: what model_type of a config.json may be.",
      false, cli_models},

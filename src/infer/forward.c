@@ -13,15 +13,12 @@
 
 #include "base/alloc.h"
 #include "base/checked.h"
-#include "base/file.h"
-#include "base/json.h"
 #include "base/thread.h"
 
 #include <inttypes.h>
 #include <string.h>
 
 enum {
-    MAX_MODEL_JSON_BYTES = 1 << 20,
     MAX_OVERRIDES = 128
 };
 
@@ -42,89 +39,18 @@ typedef struct forward_job {
     cs_param_set **sets; /* [n_ranks] */
 } forward_job;
 
-/* ---- placeholders ---- */
-
-/* What a run's cornstarch.json says. */
-static cs_status read_placeholders(const forward_job *j, const char *path)
-{
-    json_t *model = NULL;
-    json_t *encoders = NULL;
-    cs_status st = CS_OK;
-
-    CS_TRY(csi_json_load(path, MAX_MODEL_JSON_BYTES, &model));
-    CS_TRY_GOTO(done, csi_json_check_format(model, "cornstarch.model", path));
-    CS_TRY_GOTO(done, csi_json_array(model, "encoders", path, &encoders));
-    CS_CHECK_GOTO(done,
-                  json_array_size(encoders) == (size_t)j->graph->n_modules - 1,
-                  CS_ERR_FORMAT, "%s: %zu encoders, the recipe has %d", path,
-                  json_array_size(encoders), j->graph->n_modules - 1);
-    for (int32_t e = 0; e < j->graph->n_modules - 1; e++) {
-        CS_TRY_GOTO(done, csi_json_i64(json_array_get(encoders, (size_t)e),
-                                       "placeholder_id", path, 0, INT32_MAX,
-                                       &j->placeholder[e]));
-    }
-done:
-    json_decref(model);
-    return st;
-}
-
-/* The tokenizer's own token, or an id that no tokenizer has. */
-static cs_status choose_placeholders(const forward_job *j)
-{
-    const cs_config *c = j->source.config;
-    const cs_language_model_config *lm = &c->model.language_model;
-    const char *folder = lm->tokenizer != NULL ? lm->tokenizer : lm->from;
-    const int32_t language_model = cs_graph_language_model(j->graph);
-    int64_t next = j->graph->modules[language_model].vocab;
-    cs_tokenizer *tokenizer = NULL;
-    char *path = NULL;
-
-    if (folder != NULL) {
-        CS_TRY(csi_path_join(folder, "tokenizer.json", &path));
-        const bool has_tokenizer = csi_file_exists(path);
-        csi_free(path);
-        if (has_tokenizer) {
-            CS_TRY(cs_tokenizer_load(folder, &tokenizer));
-            next = cs_tokenizer_size(tokenizer);
-        }
-    }
-    for (int32_t e = 0; e < language_model; e++) {
-        const char *text = c->model.encoders[e].placeholder;
-        const int32_t own = tokenizer != NULL && text != NULL
-                                ? cs_tokenizer_special(tokenizer, text)
-                                : -1;
-        j->placeholder[e] = own >= 0 ? own : next + e;
-    }
-    cs_tokenizer_destroy(&tokenizer);
-    return CS_OK;
-}
-
 static cs_status find_placeholders(forward_job *j)
 {
-    char *folder = NULL;
-    char *path = NULL;
-    cs_status st = CS_OK;
-
     j->placeholder =
         csi_calloc((size_t)j->graph->n_modules, sizeof *j->placeholder);
     CS_CHECK(j->placeholder != NULL, CS_ERR_NOMEM, "placeholders");
-    if (j->source.run_folder != NULL) {
-        CS_TRY_GOTO(done,
-                    csi_path_join(j->source.run_folder, "model", &folder));
-        CS_TRY_GOTO(done, csi_path_join(folder, "cornstarch.json", &path));
-    }
-    CS_TRY_GOTO(done, path != NULL && csi_file_exists(path)
-                          ? read_placeholders(j, path)
-                          : choose_placeholders(j));
+    CS_TRY(csi_source_placeholders(&j->source, j->graph, j->placeholder));
     for (int32_t e = 0; e < j->graph->n_modules - 1; e++) {
         cs_log(CS_LOG_INFO, "infer", "%s: placeholder id %" PRId64,
                j->graph->modules[e].name, j->placeholder[e]);
     }
     j->input.placeholder = j->placeholder;
-done:
-    csi_free(folder);
-    csi_free(path);
-    return st;
+    return CS_OK;
 }
 
 /* ---- the plan ---- */

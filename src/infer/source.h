@@ -3,6 +3,7 @@
 #define CS_INFER_SOURCE_H
 /* Where a model comes from: a run, a recipe, or one Hugging Face folder. */
 #include "cornstarch/config.h"
+#include "cornstarch/data.h"
 #include "cornstarch/param.h"
 
 typedef struct csi_model_source {
@@ -33,6 +34,12 @@ CS_NODISCARD cs_status csi_source_open(const char *path, int64_t checkpoint,
                                        csi_overrides overrides,
                                        csi_model_source *out);
 void csi_source_close(csi_model_source *source);
+/* Id of each encoder's placeholder, ids[n_encoders]: what the run's
+ * cornstarch.json says; else the tokenizer's own token of that text; else an id
+ * behind the tokenizer's, or (without one) behind the vocabulary. */
+CS_NODISCARD cs_status csi_source_placeholders(const csi_model_source *source,
+                                               const cs_graph *graph,
+                                               int64_t *ids);
 /* All weights that the set holds. */
 CS_NODISCARD cs_status csi_source_load(const csi_model_source *source,
                                        cs_param_set *set);

@@ -17,81 +17,18 @@ enum {
     REPORT_MAX_NEW_TOKENS = 64
 };
 
-/* model/cornstarch.json: how the folders fit together. */
-static cs_status print_cornstarch_json(const csi_run *run, csi_str *text)
-{
-    const cs_config *c = run->config;
-
-    csi_str_addf(text,
-                 "{\n  \"format\": \"cornstarch.model\",\n  \"version\": 1,\n"
-                 "  \"attention\": \"%s\",\n  \"template\": \"",
-                 cs_mask_policy_name(c->model.attention));
-    csi_str_add_json(text, c->data.template_name);
-    csi_str_add(text, "\",\n  \"language_model\": \"language_model\",\n"
-                      "  \"encoders\": [");
-    for (int32_t i = 0; i < c->model.n_encoders; i++) {
-        const cs_encoder_config *e = &c->model.encoders[i];
-        csi_str_addf(text, "%s\n    {\"folder\": \"%s\", \"placeholder\": \"",
-                     i > 0 ? "," : "", e->name);
-        csi_str_add_json(text, e->placeholder);
-        csi_str_addf(text,
-                     "\", \"placeholder_id\": %d, \"feature_layer\": %d, "
-                     "\"feature_select\": \"%s\", \"pool\": %d, \"stack\": "
-                     "%d}",
-                     cs_tokenizer_size(run->tokenizer) + i, e->feature_layer,
-                     e->feature_select == CS_FEATURE_FULL ? "full" : "default",
-                     e->pool, run->graph->modules[i].stack);
-    }
-    csi_str_add(text, "\n  ]\n}\n");
-    return csi_str_check(text);
-}
-
-static cs_status print_generation_config(const csi_run *run, csi_str *text)
-{
-    csi_str_addf(text,
-                 "{\n  \"bos_token_id\": %d,\n  \"eos_token_id\": %d\n}\n",
-                 cs_tokenizer_bos(run->tokenizer),
-                 cs_tokenizer_eos(run->tokenizer));
-    return csi_str_check(text);
-}
-
 cs_status csi_export(csi_rank *r)
 {
     const csi_run *run = r->run;
-    const cs_language_model_config *lm = &run->config->model.language_model;
-    const int32_t n = run->config->model.n_encoders;
-    cs_status st = CS_OK;
-    csi_str model = {0};
-    csi_str generation = {0};
     char *folder = NULL;
-    char **processors = csi_calloc((size_t)n + 1, sizeof *processors);
 
-    CS_CHECK(processors != NULL, CS_ERR_NOMEM, "export");
-    for (int32_t i = 0; i < n; i++) {
-        CS_TRY_GOTO(done,
-                    cs_processor_print(cs_dataset_processor(run->train, i),
-                                       &processors[i]));
-    }
-    CS_TRY_GOTO(done, print_cornstarch_json(run, &model));
-    CS_TRY_GOTO(done, print_generation_config(run, &generation));
-    CS_TRY_GOTO(done, csi_path_join(run->folder, "model", &folder));
-    const cs_export_extras extras = {
-        .cornstarch_json = model.data,
-        .preprocessor_json = (const char *const *)processors,
-        .tokenizer_folder = lm->tokenizer != NULL ? lm->tokenizer : lm->from,
-        .generation_config_json = generation.data,
-    };
-    CS_TRY_GOTO(done, cs_model_export(r->params, run->config->seed, r->pipeline,
-                                      &extras, folder));
-done:
-    for (int32_t i = 0; i < n; i++) {
-        csi_free(processors[i]);
-    }
-    csi_free(processors);
+    CS_TRY(csi_path_join(run->folder, "model", &folder));
+    const cs_status st = cs_model_write(run->config, run->tokenizer, r->params,
+                                        r->pipeline, folder);
+
     csi_free(folder);
-    csi_str_fini(&model);
-    csi_str_fini(&generation);
-    return st;
+    CS_TRY(st);
+    return CS_OK;
 }
 
 /* ---- samples of the report ---- */

@@ -11,13 +11,19 @@ the tensors that `cornstarch forward` reads, and what transformers answers.
 
 Needs: pip install torch transformers safetensors (never in the tests).
 Everything is computed in f32 by the classes as they come; nothing is patched.
-Usage: forward.py [REPOSITORY]
+With the program in CORNSTARCH, what `cornstarch convert --to llava` makes of
+the run is loaded by LlavaForConditionalGeneration; what came of it is in the
+provenance.
+Usage: [CORNSTARCH=PROGRAM] forward.py [REPOSITORY]
 """
 import hashlib
 import json
+import os
 import pathlib
 import shutil
+import subprocess
 import sys
+import tempfile
 
 import safetensors
 import safetensors.torch
@@ -100,7 +106,7 @@ def find_piece(value, own):
     return None
 
 
-def finish(folder, given, wanted, note):
+def finish(folder, given, wanted, note, **more):
     save(folder / "input.safetensors", given)
     save(folder / "wanted.safetensors", wanted)
     for path in folder.rglob("*.safetensors"):
@@ -114,6 +120,7 @@ def finish(folder, given, wanted, note):
         "torch": torch.__version__,
         "transformers": transformers.__version__,
         "safetensors": safetensors.__version__,
+        **more,
         "sha256": {str(p.relative_to(folder)):
                    hashlib.sha256(p.read_bytes()).hexdigest() for p in files},
     }, indent=2) + "\n")
@@ -248,6 +255,29 @@ def global_name(name):
     raise KeyError(name)
 
 
+def round_trip(run, given, out):
+    """What transformers says to our export of the run."""
+    program = os.environ.get("CORNSTARCH")
+    if program is None:
+        return {"round_trip": "not run"}
+    with tempfile.TemporaryDirectory() as at:
+        target = pathlib.Path(at) / "llava"
+        subprocess.run([program, "convert", "--to", "llava", run, target],
+                       check=True, stdout=subprocess.DEVNULL)
+        model, info = LlavaForConditionalGeneration.from_pretrained(
+            target, output_loading_info=True, attn_implementation="eager")
+        again = model.eval()(**given, use_cache=False)
+        version = subprocess.run([program, "--version"], check=True, text=True,
+                                 capture_output=True).stdout.strip()
+    assert not any(info.values()), info
+    assert torch.equal(again.logits, out.logits)
+    return {"round_trip": {
+        "class": type(model).__name__, "program": version.split(" (")[0],
+        "missing_or_unexpected": 0,
+        "largest_difference_of_logits": float(
+            (again.logits - out.logits).detach().abs().max())}}
+
+
 RECIPE = """\
 version: 1
 name: llava
@@ -302,7 +332,8 @@ def llava():
                  for n, p in model.named_parameters() if p.grad is not None}
     finish(folder, given, {"logits": out.logits * mask[..., None],
                            "loss": out.loss, **gradients},
-           "LlavaForConditionalGeneration: CLIP, -2, default; Llama")
+           "LlavaForConditionalGeneration: CLIP, -2, default; Llama",
+           **round_trip(folder / "run", given, out))
 
 
 def main():
