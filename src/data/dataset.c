@@ -197,20 +197,20 @@ cs_status cs_dataset_open(const cs_dataset_options *options, cs_dataset **out)
 
     CS_TRY(make_job(options, &job));
     dataset = csi_calloc(1, sizeof *dataset);
-    CS_CHECK(dataset != NULL, CS_ERR_NOMEM, "dataset object");
+    CS_CHECK_GOTO(done, dataset != NULL, CS_ERR_NOMEM, "dataset object");
     csi_arena_init(&dataset->arena, 0);
     dataset->tokenizer = options->tokenizer;
     dataset->n_modalities = job.format.n_modalities;
     for (int32_t m = 0; m < job.format.n_modalities; m++) {
         dataset->processors[m] = job.format.modality[m].processor;
     }
-    CS_TRY_GOTO(undo, open_index(options, &job, dataset));
-    CS_TRY_GOTO(undo, open_files(options, dataset));
+    CS_TRY_GOTO(done, open_index(options, &job, dataset));
+    CS_TRY_GOTO(done, open_files(options, dataset));
     *out = dataset;
-    return CS_OK;
-
-undo:
+    dataset = NULL;
+done:
     cs_dataset_destroy(&dataset);
+    csi_chat_format_fini(&job.format);
     return st;
 }
 

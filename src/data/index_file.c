@@ -85,6 +85,7 @@ uint64_t csi_index_key(const csi_index_job *job)
     };
 
     hash = mix_text(hash, csi_template_name(f->chat));
+    hash = mix_i64(hash, (int64_t)f->jinja_hash);
     hash = mix(hash, numbers, sizeof numbers);
     for (int32_t m = 0; m < f->n_modalities; m++) {
         hash = mix_modality(hash, &f->modality[m]);

@@ -136,6 +136,7 @@ done:
     if (st != CS_OK) {
         cs_prompt_fini(&prompt);
     }
+    csi_chat_format_fini(&m.format);
     csi_draft_fini(&m.draft);
     csi_str_fini(&m.text);
     csi_free(m.paths);

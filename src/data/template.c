@@ -9,15 +9,16 @@
  */
 #include "template.h"
 
-#include "base/str.h"
-
-#include "tokenizer.h"
+#include "base/alloc.h"
+#include "base/file.h"
 
 #include <inttypes.h>
 #include <string.h>
+#include <xxhash.h>
 
 enum {
-    MAX_SPECIALS = 4
+    MAX_SPECIALS = 4,
+    MAX_JINJA_BYTES = 1 << 20
 };
 
 struct csi_template {
@@ -80,6 +81,8 @@ static const csi_template TEMPLATES[N_TEMPLATES] = {
                 .answer_end = "<|eot_id|>"},
 };
 
+static const csi_template JINJA = {.name = "jinja"};
+
 const char *csi_template_name(const csi_template *chat)
 {
     return chat->name;
@@ -111,10 +114,6 @@ cs_status csi_template_find(const char *name, const cs_tokenizer *tokenizer,
         names[i + 1] = TEMPLATES[i].name;
     }
     if (name == NULL || strcmp(name, "auto") == 0) {
-        CS_CHECK(tokenizer->chat_template == NULL, CS_ERR_UNSUPPORTED,
-                 "data.template: unsupported: auto with the tokenizer's own "
-                 "chat_template (Jinja); offered: plain, vicuna, chatml, "
-                 "llama3");
         wanted = "plain";
     }
     for (int i = 0; i < N_TEMPLATES; i++) {
@@ -124,20 +123,89 @@ cs_status csi_template_find(const char *name, const cs_tokenizer *tokenizer,
             return CS_OK;
         }
     }
-    const size_t n_name = strlen(wanted);
-
-    CS_CHECK(n_name < 6 || strcmp(wanted + n_name - 6, ".jinja") != 0,
-             CS_ERR_UNSUPPORTED,
-             "data.template: unsupported: '%s' (Jinja); offered: plain, "
-             "vicuna, chatml, llama3",
-             wanted);
     const char *const near = csi_str_nearest(wanted, names, N_TEMPLATES + 1);
 
     return CS_FAIL(CS_ERR_ARG,
                    "data.template: unknown '%s'%s%s%s; wanted auto, plain, "
-                   "vicuna, chatml or llama3",
+                   "vicuna, chatml, llama3 or a .jinja file",
                    wanted, near != NULL ? ", did you mean '" : "",
                    near != NULL ? near : "", near != NULL ? "'?" : "");
+}
+
+static bool is_file(const char *name)
+{
+    const size_t n = strlen(name);
+
+    return n > 6 && strcmp(name + n - 6, ".jinja") == 0;
+}
+
+/* What tokenizer_config.json calls bos_token and the like, by name. */
+static cs_status read_specials(const cs_tokenizer *tokenizer, json_t **out)
+{
+    static const char *const NAMES[] = {"bos_token", "eos_token", "unk_token",
+                                        "pad_token", "sep_token", "cls_token",
+                                        "mask_token"};
+    json_t *config = NULL;
+    json_t *const specials = json_object();
+    bool is_made = specials != NULL;
+
+    if (tokenizer->config_json != NULL && is_made) {
+        const cs_status st =
+            csi_json_parse(tokenizer->config_json, tokenizer->config_bytes,
+                           "tokenizer_config.json", &config);
+
+        if (st != CS_OK) {
+            json_decref(specials);
+            return st;
+        }
+    }
+    for (size_t i = 0; i < sizeof NAMES / sizeof *NAMES && is_made; i++) {
+        const json_t *value = json_object_get(config, NAMES[i]);
+
+        value =
+            json_is_object(value) ? json_object_get(value, "content") : value;
+        if (json_is_string(value)) {
+            is_made =
+                json_object_set_new(specials, NAMES[i],
+                                    json_string(json_string_value(value))) == 0;
+        }
+    }
+    json_decref(config);
+    if (!is_made) {
+        json_decref(specials);
+        return CS_FAIL(CS_ERR_NOMEM, "no memory for a chat template");
+    }
+    *out = specials;
+    return CS_OK;
+}
+
+cs_status csi_template_load(const char *name, const cs_tokenizer *tokenizer,
+                            csi_chat_format *format)
+{
+    const bool is_auto = name == NULL || strcmp(name, "auto") == 0;
+    cs_status st = CS_OK;
+    char *text = NULL;
+    size_t n_bytes = 0;
+
+    if (is_auto ? tokenizer->chat_template == NULL : !is_file(name)) {
+        return csi_template_find(name, tokenizer, &format->chat);
+    }
+    if (is_auto) {
+        n_bytes = strlen(tokenizer->chat_template);
+    } else {
+        CS_TRY(csi_file_read(name, MAX_JINJA_BYTES, &text, &n_bytes));
+    }
+    const char *const source = is_auto ? tokenizer->chat_template : text;
+
+    CS_TRY_GOTO(done, csi_jinja_compile(source, n_bytes,
+                                        is_auto ? "chat_template" : name,
+                                        &format->jinja));
+    CS_TRY_GOTO(done, read_specials(tokenizer, &format->specials));
+    format->chat = &JINJA;
+    format->jinja_hash = XXH3_64bits(source, n_bytes);
+done:
+    csi_free(text);
+    return st;
 }
 
 /* A template's own text: its special tokens by id, the rest as text. */
@@ -168,9 +236,8 @@ static cs_status put_frame(const csi_chat_format *f, csi_draft *d,
     return CS_OK;
 }
 
-/* The modality whose placeholder starts at text; -1 = none. */
-static int32_t match_placeholder(const csi_chat_format *f, const char *text,
-                                 size_t n_bytes)
+int32_t csi_chat_match(const csi_chat_format *f, const char *text,
+                       size_t n_bytes)
 {
     for (int32_t m = 0; m < f->n_modalities; m++) {
         const size_t n = strlen(f->modality[m].placeholder);
@@ -188,7 +255,7 @@ int32_t csi_chat_count(const csi_chat_format *format, int32_t modality,
     int32_t count = 0;
 
     for (size_t at = 0; at < n_bytes;) {
-        const int32_t m = match_placeholder(format, text + at, n_bytes - at);
+        const int32_t m = csi_chat_match(format, text + at, n_bytes - at);
 
         count += m == modality;
         at += m < 0 ? 1 : strlen(format->modality[m].placeholder);
@@ -204,7 +271,7 @@ static cs_status put_text(const csi_chat_format *f, csi_draft *d,
     size_t at = 0;
 
     while (at < n_bytes) {
-        const int32_t m = match_placeholder(f, text + at, n_bytes - at);
+        const int32_t m = csi_chat_match(f, text + at, n_bytes - at);
 
         if (m < 0) {
             at++;
@@ -319,6 +386,10 @@ cs_status csi_template_render(const csi_chat_format *format,
 {
     csi_draft_clear(draft);
     CS_TRY(check_media(format, turns, n_turns, media, where));
+    if (format->jinja != NULL) {
+        return csi_chat_render(format, turns, n_turns, media, for_answer, where,
+                               draft);
+    }
     CS_TRY(put_begin(format, draft,
                      n_turns > 0 && turns[0].role == CSI_ROLE_SYSTEM));
     for (int32_t i = 0; i < n_turns; i++) {

@@ -17,11 +17,11 @@
  *     llama3  <|begin_of_text|>, then <|start_header_id|>role<|end_header_id|>
  *             \n\n{trimmed text}<|eot_id|>, of an answer ^{text}<|eot_id|>^
  *
+ * Any other template is Jinja (template_chat.c): the tokenizer's own or a file.
+ *
  * A draft is not thread-safe; a format is immutable after init.
  */
-#include "cornstarch/data.h"
-
-#include "base/str.h"
+#include "template_jinja.h"
 
 enum {
     CSI_MAX_MODALITIES = CS_MASK_MAX_KINDS - 1,
@@ -40,7 +40,10 @@ typedef struct csi_chat_modality {
 
 typedef struct csi_chat_format {
     const cs_tokenizer *tokenizer; /* borrowed */
-    const csi_template *chat;      /* static */
+    const csi_template *chat;      /* static; its name when it is Jinja */
+    csi_jinja *jinja;              /* owned; NULL = built in */
+    json_t *specials;              /* owned: what Jinja knows beside turns */
+    uint64_t jinja_hash;           /* of the template's text */
     bool train_on_prompt;
     cs_mask_policy attention;
     int64_t vocab;         /* rows of the embedding */
@@ -76,23 +79,33 @@ typedef struct csi_draft {
     int32_t n_runs, runs_capacity;
     /* while rendering */
     csi_str pending; /* text that is not tokenised yet */
+    csi_place place; /* of what comes next */
     bool pending_is_label;
     bool is_prompt;
     int32_t branch;
     int32_t n_items[CSI_MAX_MODALITIES];
 } csi_draft;
 
-/* "auto" = plain, if the tokenizer brings no template of its own. */
+/* A built-in template; "auto" = plain. */
 CS_NODISCARD cs_status csi_template_find(const char *name,
                                          const cs_tokenizer *tokenizer,
                                          const csi_template **out);
 const char *csi_template_name(const csi_template *chat);
+/* Sets format->chat, or compiles a template in Jinja: auto takes the
+ * tokenizer's own, a name ending in .jinja is a file. */
+CS_NODISCARD cs_status csi_template_load(const char *name,
+                                         const cs_tokenizer *tokenizer,
+                                         csi_chat_format *format);
 
 CS_NODISCARD cs_status csi_chat_format_init(const cs_config *config,
                                             const cs_graph *graph,
                                             const cs_tokenizer *tokenizer,
                                             csi_chat_format *out);
+void csi_chat_format_fini(csi_chat_format *format);
 
+/* The modality whose placeholder starts at text; -1 = none. */
+int32_t csi_chat_match(const csi_chat_format *format, const char *text,
+                       size_t n_bytes);
 /* Placeholders of one modality in a text. */
 int32_t csi_chat_count(const csi_chat_format *format, int32_t modality,
                        const char *text, size_t n_bytes);
@@ -110,7 +123,20 @@ CS_NODISCARD cs_status csi_template_render(const csi_chat_format *format,
                                            bool for_answer, const char *where,
                                            csi_draft *draft);
 
+/* The same for a format in Jinja (template_chat.c). An answer is learned from
+ * where the opening of an answer ends to where the next turn begins, which is
+ * found by rendering the turns before it; {% generation %} says it directly. */
+CS_NODISCARD cs_status csi_chat_render(const csi_chat_format *format,
+                                       const csi_turn *turns, int32_t n_turns,
+                                       const csi_media_list *media,
+                                       bool for_answer, const char *where,
+                                       csi_draft *draft);
+
 /* The steps of a template, from template_render.c. */
+/* One token that is not looked up, in the run at hand. */
+CS_NODISCARD cs_status csi_draft_id(const csi_chat_format *format,
+                                    csi_draft *draft, int32_t id,
+                                    bool is_label);
 CS_NODISCARD cs_status csi_draft_text(const csi_chat_format *format,
                                       csi_draft *draft, const char *text,
                                       size_t n_bytes, bool is_label);

@@ -36,7 +36,10 @@ cs_status csi_chat_format_init(const cs_config *config, const cs_graph *graph,
              "the recipe has %" PRId32 " encoders, the graph %" PRId32
              ", at most %d fit",
              n, graph->n_modules - 1, (int)CSI_MAX_MODALITIES);
-    CS_TRY(csi_template_find(config->data.template_name, tokenizer, &f.chat));
+    cs_status st = CS_OK;
+
+    CS_TRY_GOTO(undo,
+                csi_template_load(config->data.template_name, tokenizer, &f));
     for (int32_t m = 0; m < n; m++) {
         const cs_encoder_config *const encoder = &config->model.encoders[m];
         const cs_module *const module = &graph->modules[m];
@@ -46,8 +49,8 @@ cs_status csi_chat_format_init(const cs_config *config, const cs_graph *graph,
         modality->placeholder = encoder->placeholder != NULL
                                     ? encoder->placeholder
                                     : default_placeholder(module->modality);
-        CS_CHECK(modality->placeholder[0] != '\0', CS_ERR_ARG,
-                 "model.encoders.%s.placeholder is empty", module->name);
+        CS_CHECK_GOTO(undo, modality->placeholder[0] != '\0', CS_ERR_ARG,
+                      "model.encoders.%s.placeholder is empty", module->name);
         modality->max_positions = module->max_positions;
         modality->is_first_of_kind = true;
         for (int32_t other = 0; other < m; other++) {
@@ -55,10 +58,22 @@ cs_status csi_chat_format_init(const cs_config *config, const cs_graph *graph,
                 modality->is_first_of_kind = false;
             }
         }
-        CS_TRY(cs_processor_init(module, encoder, &modality->processor));
+        CS_TRY_GOTO(undo,
+                    cs_processor_init(module, encoder, &modality->processor));
     }
     *out = f;
     return CS_OK;
+
+undo:
+    csi_chat_format_fini(&f);
+    return st;
+}
+
+void csi_chat_format_fini(csi_chat_format *format)
+{
+    csi_jinja_destroy(&format->jinja);
+    json_decref(format->specials);
+    format->specials = NULL;
 }
 
 void csi_draft_fini(csi_draft *draft)
@@ -77,6 +92,7 @@ void csi_draft_clear(csi_draft *draft)
     csi_str_clear(&draft->pending);
     draft->pending_is_label = false;
     draft->is_prompt = true;
+    draft->place = CSI_PLACE_START;
     draft->branch = 0;
     memset(draft->n_items, 0, sizeof draft->n_items);
 }
@@ -162,31 +178,47 @@ static cs_status check_ids(const csi_chat_format *f, const int32_t *ids,
     return CS_OK;
 }
 
+cs_status csi_draft_id(const csi_chat_format *f, csi_draft *d, int32_t id,
+                       bool is_label)
+{
+    CS_TRY(check_ids(f, &id, 1));
+    CS_TRY(reserve_ids(d, 1));
+    CS_TRY(extend_run(d, 1));
+    d->ids[d->n_ids++] = id | (is_label ? CSI_TOKEN_IS_LABEL : 0);
+    return CS_OK;
+}
+
 cs_status csi_draft_flush(const csi_chat_format *f, csi_draft *d)
 {
     const int32_t flag = d->pending_is_label ? CSI_TOKEN_IS_LABEL : 0;
-    int64_t count = 0;
+    const csi_encode_options options = {.place = d->place};
+    csi_id_sink sink;
 
     CS_TRY(csi_str_check(&d->pending));
     if (d->pending.length == 0) {
         return CS_OK;
     }
+    sink.count = 0;
     /* A token is mostly more than a byte; normal forms can be longer. */
     do {
-        CS_TRY(reserve_ids(d, csi_max_i64(count, (int64_t)d->pending.length)));
-        CS_TRY(cs_tokenizer_encode(f->tokenizer, d->pending.data,
-                                   d->pending.length, false, d->ids + d->n_ids,
-                                   d->ids_capacity - d->n_ids, &count));
-    } while (count > d->ids_capacity - d->n_ids);
-    int32_t *const ids = d->ids + d->n_ids;
-
+        CS_TRY(reserve_ids(d, csi_max_i64(sink.count,
+                                          (int64_t)d->pending.length)));
+        sink = (csi_id_sink){.ids = d->ids + d->n_ids,
+                             .capacity = d->ids_capacity - d->n_ids};
+        CS_TRY(csi_tokenizer_run(f->tokenizer, d->pending.data,
+                                 d->pending.length, &options, &sink));
+    } while (sink.count > sink.capacity);
     csi_str_clear(&d->pending);
-    CS_TRY(check_ids(f, ids, count));
-    for (int64_t i = 0; i < count; i++) {
-        ids[i] |= flag;
+    d->place = CSI_PLACE_INSIDE;
+    if (sink.count == 0) {
+        return CS_OK; /* letters that the tokenizer does not know */
     }
-    CS_TRY(extend_run(d, count));
-    d->n_ids += count;
+    CS_TRY(check_ids(f, sink.ids, sink.count));
+    for (int64_t i = 0; i < sink.count; i++) {
+        sink.ids[i] |= flag;
+    }
+    CS_TRY(extend_run(d, sink.count));
+    d->n_ids += sink.count;
     return CS_OK;
 }
 
@@ -208,17 +240,15 @@ cs_status csi_draft_token(const csi_chat_format *f, csi_draft *d, int32_t id,
                           bool is_label)
 {
     CS_TRY(csi_draft_flush(f, d));
-    CS_TRY(check_ids(f, &id, 1));
-    CS_TRY(reserve_ids(d, 1));
-    CS_TRY(extend_run(d, 1));
-    d->ids[d->n_ids++] = id | (is_label ? CSI_TOKEN_IS_LABEL : 0);
-    return CS_OK;
+    d->place = CSI_PLACE_AFTER_TOKEN;
+    return csi_draft_id(f, d, id, is_label);
 }
 
 cs_status csi_draft_media(const csi_chat_format *f, csi_draft *d,
                           int32_t modality, const char *path)
 {
     CS_TRY(csi_draft_flush(f, d));
+    d->place = CSI_PLACE_AFTER_TOKEN;
     return add_run(d,
                    &(cs_index_run){.modality = modality,
                                    .item = d->n_items[modality]++,

@@ -7,6 +7,9 @@ conversations, and of one-construct snippets.
 
 families.json   [{name, template, conversations: [{context, text, generations}]}]
 snippets.json   [{template, text} or {template, error}]
+tokens.json     [{tokenizer, config, template, turns, ids}]: a whole conversation
+                as apply_chat_template(tokenize=True) tokenizes it, with the
+                vocabularies of tests/golden/tokenizer
 generations are [begin, end) in bytes of text.
 """
 import json
@@ -14,6 +17,7 @@ import os
 import sys
 
 import jinja2
+import tokenizers
 import transformers
 from transformers.utils import chat_template_utils
 
@@ -34,6 +38,27 @@ def render(template, context):
         text, spans = compiled.render(**context), []
     place = lambda i: len(text[:i].encode())
     return text, [[place(a), place(b)] for a, b in spans]
+
+
+PAIRS = [("llama2", "llama2", "<s>", "</s>"), ("llama3", "llama3", "<|begin_of_text|>", "<|eot_id|>"),
+         ("qwen2", "qwen2", None, "<|im_end|>"), ("mistral", "mistral", "<s>", "</s>"),
+         ("gemma", "gemma", "<bos>", "<eos>"), ("phi3", "phi3", "<s>", "<|endoftext|>"),
+         ("metaspace", "vicuna", "<s>", "</s>"), ("llama2_normalized", "internlm2", "<s>", "</s>"),
+         ("gpt2", "chatml", None, "<|endoftext|>"), ("qwen2", "generation", None, "<|im_end|>")]
+TURNS = [("user", "Hi there, 12 words"), ("assistant", " The cat's 猫 naïve.  "), ("user", "e\u0301  and\n\nnow?"),
+         ("assistant", "🙂 ok\n")]
+
+
+def tokens(folder):
+    out = []
+    for kind, family, bos, eos in PAIRS:
+        tok = tokenizers.Tokenizer.from_file(os.path.join(folder, "..", "tokenizer", kind + ".json"))
+        config = {k: v for k, v in (("bos_token", bos), ("eos_token", eos)) if v is not None}
+        messages = [{"role": r, "content": c} for r, c in TURNS]
+        text = render(FAMILIES[family], {"messages": messages, "add_generation_prompt": False, **config})[0]
+        out.append({"tokenizer": kind, "config": config, "template": FAMILIES[family],
+                    "turns": messages, "ids": tok.encode(text, add_special_tokens=False).ids})
+    return out
 
 
 def main(folder):
@@ -58,8 +83,10 @@ def main(folder):
         json.dumps(data, ensure_ascii=False, indent=1) + "\n")
     write("families.json", families)
     write("snippets.json", {"context": CONTEXT, "snippets": snippets})
+    write("tokens.json", tokens(folder))
     write("provenance.json", {
         "script": "tools/golden/template.py", "jinja2": jinja2.__version__,
+        "tokenizers": tokenizers.__version__,
         "transformers": transformers.__version__, "python": sys.version.split()[0],
         "note": "templates are written here, with the constructs and formats of the "
                 "families' own; contexts hold no dates, so nothing changes with time"})
