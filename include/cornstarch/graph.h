@@ -189,12 +189,12 @@ typedef struct cs_module {
     /* what its processor must produce */
     int32_t image_size, patch_size, n_channels; /* vision */
     int32_t n_mels;                             /* audio */
-    bool pads_audio;      /* to max_positions rows (pretrained Whisper) */
     int32_t class_rows;   /* rows before an item's patches: 0 or 1 */
     int32_t feature_skip; /* first rows of an item that give no feature */
     int32_t pool;     /* encoder rows per feature row (rounded up per item) */
     int32_t stack;    /* neighbouring rows laid side by side per feature row; an
                       item's last one is filled with zeros */
+    bool pads_audio;  /* sound to max_positions rows (pretrained Whisper) */
     bool is_any_size; /* images keep their shape: a grid per item */
     bool is_tiled; /* an image is several of image_size: all of it, then parts;
                       features are lines that end in a row of their own */
@@ -217,17 +217,22 @@ CS_API void cs_graph_destroy(cs_graph **graph);
 CS_API int32_t cs_graph_find_param(const cs_graph *graph, const char *global);
 CS_API int32_t cs_graph_find_module(const cs_graph *graph, const char *name);
 CS_API int32_t cs_graph_language_model(const cs_graph *graph); /* the last */
+/* Elements of a module (-1: all modules), tied ones once. */
 CS_API int64_t cs_graph_param_count(const cs_graph *graph, int32_t module,
-                                    bool trainable_only); /* elements; -1 all */
+                                    bool trainable_only);
 /* The window of those of its layers that have one, and the rows after which a
  * document is long to them; 0 = none. */
 CS_API int64_t cs_module_window(const cs_module *module);
 CS_API int64_t cs_module_long_after(const cs_module *module);
-/* Names unique, shapes agree from layer to layer, heads divide. */
+/* Names unique, shapes agree from layer to layer, heads divide, products fit
+ * their layers, at most one window per module. */
 CS_API CS_NODISCARD cs_status cs_graph_check(const cs_graph *graph);
 /* Indented tree of modules, layers, parameters. [out,own] csi_free. */
 CS_API CS_NODISCARD cs_status cs_graph_print(const cs_graph *graph,
                                              bool with_params, char **out);
+/* Visible (query, key) pairs of one layer, given those of `rows` rows without
+ * a window: a window leaves each row at most so many keys. */
+CS_API double cs_layer_pairs(const cs_layer *layer, double rows, double pairs);
 /* Forward multiply-add FLOPs of one layer for `rows` rows and `pairs` visible
  * (query, key) pairs. */
 CS_API double cs_layer_forward_flops(const cs_layer *layer, double rows,
