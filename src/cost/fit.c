@@ -197,13 +197,28 @@ static bool has_samples(const cs_cost_table *t, int32_t module, int32_t layer)
     return false;
 }
 
+/* Norms, biases and scales cost time too; so do fused products. */
+static bool have_equal_slots(const cs_layer *a, const cs_layer *b)
+{
+    for (int s = 0; s < CS_SLOT_COUNT; s++) {
+        if ((a->param[s] < 0) != (b->param[s] < 0)) {
+            return false;
+        }
+    }
+    return true;
+}
+
 static bool are_equal_layers(const cs_layer *a, const cs_layer *b)
 {
     return a->kind == b->kind && a->in_dim == b->in_dim &&
            a->out_dim == b->out_dim && a->mlp_dim == b->mlp_dim &&
            a->vocab == b->vocab && a->heads == b->heads &&
            a->kv_heads == b->kv_heads && a->head_dim == b->head_dim &&
-           a->has_mlp_gate == b->has_mlp_gate && a->is_causal == b->is_causal;
+           a->has_mlp_gate == b->has_mlp_gate && a->is_causal == b->is_causal &&
+           a->n_experts == b->n_experts && a->top_k == b->top_k &&
+           a->window == b->window && a->rotary_dim == b->rotary_dim &&
+           (a->attention_softcap > 0.0) == (b->attention_softcap > 0.0) &&
+           have_equal_slots(a, b);
 }
 
 /* The layer itself, else the nearest equal one below or above it. */

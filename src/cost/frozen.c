@@ -36,6 +36,16 @@ typedef struct layer_state {
     double product_share; /* trainable elements of its products, 0..1 */
 } layer_state;
 
+/* Of a weight's elements, those that a row meets: its chosen experts. */
+static double used_share(const cs_layer *l, int slot)
+{
+    const bool is_expert = slot == CS_SLOT_EXPERT_GATE_W ||
+                           slot == CS_SLOT_EXPERT_UP_W ||
+                           slot == CS_SLOT_EXPERT_DOWN_W;
+
+    return is_expert ? (double)l->top_k / l->n_experts : 1.0;
+}
+
 static layer_state inspect_layer(const cs_graph *graph, const cs_layer *layer)
 {
     layer_state state = {0};
@@ -47,7 +57,8 @@ static layer_state inspect_layer(const cs_graph *graph, const cs_layer *layer)
             continue;
         }
         const cs_param *const p = &graph->params[layer->param[slot]];
-        const double count = (double)cs_shape_count(&p->shape);
+        const double count =
+            (double)cs_shape_count(&p->shape) * used_share(layer, slot);
 
         state.is_trainable |= p->is_trainable;
         all += p->is_product ? count : 0.0;
@@ -76,9 +87,9 @@ static double inner_share(const cs_layer *l)
     if (l->kind == CS_LAYER_BLOCK) {
         const double q = (double)l->heads * l->head_dim;
         const double kv = (double)l->kv_heads * l->head_dim;
-        const double mlp = in * hidden * (l->has_mlp_gate ? 3.0 : 2.0);
 
-        return 1.0 - in * (q + 2.0 * kv) / (in * (2.0 * q + 2.0 * kv) + mlp);
+        return 1.0 -
+               2.0 * in * (q + 2.0 * kv) / cs_layer_forward_flops(l, 1.0, 0.0);
     }
     return 1.0;
 }
@@ -115,7 +126,7 @@ cs_range_cost cs_cost_range(const cs_cost_table *table, const cs_graph *graph,
             cs_frozen_rule_of(trainable_upstream, state.is_trainable,
                               state.has_product);
         const double rows = csi_layer_rows(l, work);
-        const double pairs = l->kind == CS_LAYER_BLOCK ? work.pairs : 0.0;
+        const double pairs = cs_layer_pairs(l, rows, work.pairs);
 
         trainable_upstream |= state.is_trainable;
         if (rows <= 0.0) {

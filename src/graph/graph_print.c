@@ -28,9 +28,30 @@ static void print_params(const cs_graph *graph, int32_t module, int32_t layer,
             csi_str_addf(text, "      %-58s %-18s %s\n", p->name,
                          cs_shape_print(&p->shape, shape),
                          p->slot == CS_SLOT_COUNT ? "not used"
+                         : p->tied_to >= 0        ? "tied"
                          : p->is_trainable        ? "trainable"
                                                   : "frozen");
         }
+    }
+}
+
+/* What not every block has. */
+static void print_block(const cs_layer *l, csi_str *text)
+{
+    if (l->n_experts > 0) {
+        csi_str_addf(text, " experts %d of %d", l->top_k, l->n_experts);
+    }
+    if (l->window > 0) {
+        csi_str_addf(text, " window %lld", (long long)l->window);
+    }
+    if (l->rotary_dim > 0 && l->rotary_dim < l->head_dim) {
+        csi_str_addf(text, " rotary %d", l->rotary_dim);
+    }
+    if (l->rope_long != NULL) {
+        csi_str_addf(text, " long after %lld", (long long)l->rope_long_after);
+    }
+    if (l->attention_softcap > 0.0) {
+        csi_str_addf(text, " cap %g", l->attention_softcap);
     }
 }
 
@@ -41,6 +62,7 @@ static void print_layer(const cs_layer *l, int32_t index, csi_str *text)
         csi_str_addf(text, " width %lld mlp %lld heads %d:%d head_dim %d",
                      (long long)l->in_dim, (long long)l->mlp_dim, l->heads,
                      l->kv_heads, l->head_dim);
+        print_block(l, text);
     } else {
         csi_str_addf(text, " %lld -> %lld", (long long)l->in_dim,
                      (long long)(l->vocab > 0 && l->out_dim == 0 ? l->vocab

@@ -213,10 +213,10 @@ static cs_status measure_module(profiler *p, int32_t module,
             is_projector ? nn_batch.feature_rows : nn_batch.rows;
         void *input = NULL;
         CS_TRY_GOTO(done, make_input(p, &m->layers[i], rows, &input));
-        CS_TRY_GOTO(done, measure_layer(p, &nn, i, input, rows,
-                                        m->layers[i].kind == CS_LAYER_BLOCK
-                                            ? work->pairs
-                                            : 0.0));
+        CS_TRY_GOTO(done,
+                    measure_layer(p, &nn, i, input, rows,
+                                  cs_layer_pairs(&m->layers[i], (double)rows,
+                                                 work->pairs)));
     }
 done:
     cs_module_batch_fini(&batch);
