@@ -1,51 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* cornstarch models, explain, doctor: what needs no recipe. */
+/* cornstarch explain, doctor: what needs no recipe. */
 #include "cornstarch/backend.h"
 #include "cornstarch/version.h"
-#include "cornstarch/zoo.h"
 
 #include "base/alloc.h"
 #include "base/thread.h"
 
 #include "cli.h"
-
-static const char *modality_name(cs_modality modality)
-{
-    return modality == CS_MODALITY_TEXT     ? "text"
-           : modality == CS_MODALITY_VISION ? "vision"
-                                            : "audio";
-}
-
-cs_status cli_models(const cli_options *o, int *exit_status)
-{
-    cs_zoo_family f;
-    csi_str text = {0};
-
-    (void)exit_status;
-    CS_TRY(cli_want_words(o, 0, ""));
-    if (!o->is_json) {
-        csi_str_addf(&text, "%-10s %-22s %-8s %s\n", "family", "model_type",
-                     "modality", "transformers class");
-    }
-    for (int32_t i = 0; cs_zoo_get(i, &f); i++) {
-        const char *modality = modality_name(f.modality);
-        if (o->is_json) {
-            csi_str_addf(&text, "%s\n  {", i > 0 ? "," : "[");
-            cli_add_text(&text, "family", f.id);
-            cli_add_text(&text, "model_type", f.model_type);
-            cli_add_text(&text, "modality", modality);
-            cli_add_text(&text, "architecture", f.architecture);
-            csi_str_add(&text, "}");
-        } else {
-            csi_str_addf(&text, "%-10s %-22s %-8s %s\n", f.id, f.model_type,
-                         modality, f.architecture);
-        }
-    }
-    csi_str_add(&text, o->is_json ? "\n]\n" : "");
-    const cs_status st = cli_print(&text);
-    csi_str_fini(&text);
-    return st;
-}
 
 cs_status cli_explain(const cli_options *o, int *exit_status)
 {

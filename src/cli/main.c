@@ -67,8 +67,9 @@ static const cli_command COMMANDS[] = {
      "each module,\nor llava, one folder for transformers' "
      "LlavaForConditionalGeneration where the model\nis of that form.",
      false, cli_convert},
-    {"models", "", "the model families",
-     "The families that are offered: what model_type of a config.json may be.",
+    {"models", "", "the model families and published sizes",
+     "The families that are offered: what model_type of a config.json may be. "
+     "The presets:\npublished sizes by name, for `preset:` in a recipe.",
      false, cli_models},
     {"explain", "[KEY]", "the manual of the recipe",
      "What a key of the recipe means, of a part of the recipe, of all.", false,

@@ -38,11 +38,11 @@ static const char *const RECOMPUTES[] = {"none", "full", "selective", NULL};
              "preset and config is given."},                                \
         {.name = "preset",                                                  \
          .type = CSI_FIELD_TEXT,                                            \
-         .flags = CSI_FIELD_ONLY,                                           \
          .offset = offsetof(owner, prefix preset),                          \
          .fallback = "null",                                                \
          .empty = "null",                                                   \
-         .help = "Name of a built-in architecture; weights start random."}, \
+         .help = "Name of a published size (`cornstarch models`); weights " \
+                 "start random."},                                          \
         {.name = "config",                                                  \
          .type = CSI_FIELD_JSON,                                            \
          .offset = offsetof(owner, prefix hf_config_json),                  \

@@ -13,6 +13,7 @@
 
 #include "build_encoder.h"
 #include "decoder.h"
+#include "preset.h"
 
 #include <regex.h>
 #include <string.h>
@@ -98,24 +99,43 @@ static const char *family_name(const json_t *config, const char *model_type)
                                                                   : model_type;
 }
 
+/* The text of a config.json that is in no folder. */
+static cs_status find_text(const char *name, const char *preset,
+                           const char *hf_config_json, const char **out)
+{
+    const cs_zoo_preset *p = NULL;
+
+    if (preset != NULL) {
+        p = csi_preset_find(preset);
+        CS_CHECK(p != NULL, CS_ERR_ARG,
+                 "model %s: there is no preset '%.60s' (`cornstarch models` "
+                 "lists them)",
+                 name, preset);
+    }
+    *out = p != NULL ? p->config : hf_config_json;
+    CS_CHECK(*out != NULL, CS_ERR_ARG,
+             "model %s: wanted one of from, preset and config", name);
+    return CS_OK;
+}
+
 static cs_status open_source(const char *name, const char *from,
-                             const char *hf_config_json, bool is_language_model,
-                             module_source *s)
+                             const char *preset, const char *hf_config_json,
+                             bool is_language_model, module_source *s)
 {
     const char *model_type = NULL;
+    const char *text = NULL;
     csi_str where = {0};
 
     if (from != NULL) {
         CS_TRY(csi_path_join(from, "config.json", &s->where));
         CS_TRY(csi_json_load(s->where, MAX_CONFIG_BYTES, &s->config));
     } else {
-        CS_CHECK(hf_config_json != NULL, CS_ERR_UNSUPPORTED,
-                 "unsupported: model %s: preset (give from or config)", name);
-        csi_str_addf(&where, "config of %s", name);
+        CS_TRY(find_text(name, preset, hf_config_json, &text));
+        csi_str_addf(&where, "%s%sconfig of %s", preset != NULL ? preset : "",
+                     preset != NULL ? ", " : "", name);
         s->where = where.data;
         CS_CHECK(!where.failed, CS_ERR_NOMEM, "config of %s", name);
-        CS_TRY(csi_json_parse(hf_config_json, strlen(hf_config_json), s->where,
-                              &s->config));
+        CS_TRY(csi_json_parse(text, strlen(text), s->where, &s->config));
     }
     CS_CHECK(json_is_object(s->config), CS_ERR_FORMAT,
              "%s: wanted a JSON object", s->where);
@@ -326,8 +346,8 @@ static cs_status build_encoder(csi_builder *b, const cs_encoder_config *e,
     const cs_freeze projector_freeze = {.all = e->projector.freeze};
 
     CS_TRY_GOTO(done, copy_text(e->name, &m->name));
-    CS_TRY_GOTO(done, open_source(e->name, e->from, e->hf_config_json, false,
-                                  &source));
+    CS_TRY_GOTO(done, open_source(e->name, e->from, e->preset,
+                                  e->hf_config_json, false, &source));
     CS_TRY_GOTO(done, read_processor(e, &facts));
     CS_TRY_GOTO(done, csi_encoder_read(source.family, source.config,
                                        source.where, facts.picture, &encoder));
@@ -387,7 +407,7 @@ cs_status cs_zoo_build(const cs_config *config, cs_graph **out)
     CS_CHECK_GOTO(undo, g->modules != NULL, CS_ERR_NOMEM, "graph");
     g->n_modules = n_encoders + 1;
     g->attention = config->model.attention;
-    CS_TRY_GOTO(undo, open_source("language_model", lm->from,
+    CS_TRY_GOTO(undo, open_source("language_model", lm->from, lm->preset,
                                   lm->hf_config_json, true, &source));
     CS_TRY_GOTO(undo, csi_decoder_read(source.family, source.config,
                                        source.where, &decoder));

@@ -313,10 +313,6 @@ static void what_has_not_landed_says_what_is_offered(void **state)
          "2:40: unsupported: model.language_model.lora: only null is offered",
          {[1] = "model: {language_model: {from: a,lora: {r: 8}}}"}},
         {UNSUPPORTED,
-         AT "2:34: unsupported: model.language_model.preset: only null is "
-            "offered",
-         {[1] = "model: {language_model: {preset: tiny}}"}},
-        {UNSUPPORTED,
          AT "2:43: unsupported: model.language_model.dropout: only 0.0 is "
             "offered",
          {[1] = "model: {language_model: {from: a,dropout: 0.1}}"}},
