@@ -88,7 +88,7 @@ static void add_kind(const writer *w, const csi_field *field)
     if (field->unit != NULL) {
         csi_str_addf(w->out, " (%s)", field->unit);
     }
-    if (field->offered != 0 || (field->flags & CSI_FIELD_OR_FILE) != 0) {
+    if (field->offered != 0) {
         csi_str_addf(w->out, "; %s %s", w->markdown ? "*offered:*" : "offered:",
                      csi_field_offered(field, text));
     }

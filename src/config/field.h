@@ -46,7 +46,7 @@ enum {
     CSI_FIELD_BELOW = 8,    /* max itself is not allowed */
     CSI_FIELD_SILENT = 16,  /* not in the hash: cannot change numbers */
     CSI_FIELD_REQUIRED = 32,
-    CSI_FIELD_OR_FILE = 64 /* a .jinja file instead of a word: to come */
+    CSI_FIELD_OR_FILE = 64 /* a .jinja file instead of a word */
 };
 
 typedef enum csi_key_rule {

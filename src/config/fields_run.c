@@ -100,8 +100,8 @@ static const csi_field DATA[] = {
      .offset = MEMBER(data.template_name),
      .fallback = "auto",
      .words = TEMPLATES,
-     .help = "How a conversation becomes text; auto: plain, unless the "
-             "tokenizer has a template of its own (Jinja, not offered)."},
+     .help = "How a conversation becomes text; auto: the tokenizer's own "
+             "chat template (Jinja), plain if it has none."},
     {.name = "train_on_prompt",
      .type = CSI_FIELD_BOOL,
      .offset = MEMBER(data.train_on_prompt),

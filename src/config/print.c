@@ -145,7 +145,9 @@ static void add_pointer(const printer *p, const csi_field *field,
         csi_str_add(p->out, field->empty);
     } else if (field->type == CSI_FIELD_JSON) {
         csi_str_add(p->out, text);
-    } else if (field->type == CSI_FIELD_PATH) {
+    } else if (field->type == CSI_FIELD_PATH ||
+               ((field->flags & CSI_FIELD_OR_FILE) != 0 &&
+                strstr(text, ".jinja") != NULL)) {
         add_path(p, text);
     } else {
         add_text(p, text);

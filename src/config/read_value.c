@@ -222,7 +222,7 @@ static cs_status read_word(const csi_reader *reader, const csi_node *node,
         is_scalar(node) && strlen(node->text) > strlen(".jinja") &&
         strcmp(node->text + strlen(node->text) - strlen(".jinja"), ".jinja") ==
             0) {
-        return refuse_unoffered(reader, field, node, key);
+        return read_path(reader, field, node, key, (const char **)at(s));
     }
     if (word < 0) {
         return csi_read_refuse(reader, field, node, key);

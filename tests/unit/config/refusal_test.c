@@ -335,10 +335,6 @@ static void what_has_not_landed_says_what_is_offered(void **state)
          AT "3:41: unsupported: data.mixing: only concat is offered",
          {[2] = "data: {train: [{path: t.json}], mixing: weighted}"}},
         {UNSUPPORTED,
-         AT "3:43: unsupported: data.template: only auto, plain, chatml, "
-            "llama3 and vicuna are offered",
-         {[2] = "data: {train: [{path: t.json}], template: x.jinja}"}},
-        {UNSUPPORTED,
          AT "5:22: unsupported: export.merge_lora: only false is offered",
          {[4] = "export: {merge_lora: true}"}},
         {UNSUPPORTED,
