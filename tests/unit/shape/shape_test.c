@@ -335,6 +335,42 @@ static void a_copy_outside_of_its_buffers_is_refused(void **state)
     assert_int_equal(dst[1], 0);
 }
 
+/* Long runs are converted in blocks: every half there is, and floats around
+ * the places where rounding, NaN and overflow are decided. */
+static void blocks_convert_as_single_elements(void **state)
+{
+    (void)state;
+    enum {
+        N = 1 << 16
+    };
+    static uint16_t half[N];
+    static float wide[N];
+    static uint16_t back[N];
+
+    for (int i = 0; i < N; i++) {
+        half[i] = (uint16_t)i;
+    }
+    for (int k = 0; k < 2; k++) {
+        const cs_dtype from = k == 0 ? CS_F16 : CS_BF16;
+        assert_ok(csi_dtype_convert(half, from, wide, CS_F32, N));
+        for (int i = 0; i < N; i++) {
+            const float wanted =
+                k == 0 ? csi_f16_to_f32(half[i]) : csi_bf16_to_f32(half[i]);
+            assert_memory_equal(&wide[i], &wanted, sizeof wanted);
+        }
+    }
+    for (int i = 0; i < N; i++) {
+        const uint32_t bits =
+            (uint32_t)i << 16 |
+            (i % 3 == 0 ? 0x8000u : (uint32_t)i * 40503u >> 16);
+        memcpy(&wide[i], &bits, sizeof bits);
+    }
+    assert_ok(csi_dtype_convert(wide, CS_F32, back, CS_BF16, N));
+    for (int i = 0; i < N; i++) {
+        assert_int_equal(back[i], csi_f32_to_bf16(wide[i]));
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -343,6 +379,7 @@ int main(void)
         CST_TEST(every_f16_value_is_exact_both_ways),
         CST_TEST(f16_rounds_to_the_nearest_even),
         CST_TEST(elements_are_set_got_and_converted),
+        CST_TEST(blocks_convert_as_single_elements),
         CST_TEST(shapes_are_counted_with_care),
         CST_TEST(slices_intersect_where_both_are),
         CST_TEST(parts_of_a_split_tile_the_whole),
