@@ -65,11 +65,11 @@ static cs_status read_windows(const json_t *config, const char *where,
     if (is_on && !json_is_null(value)) {
         CS_TRY(csi_size_read(config, where, key, &d->window));
     }
-    CS_TRY(csi_json_opt_i64(config, t->pattern.name, where, 0, CSI_MAX_SIZE,
-                            &pattern));
-    pattern = json_object_get(config, t->pattern.name) == NULL
-                  ? t->pattern.fallback
-                  : pattern;
+    if (t->pattern.name != NULL) {
+        pattern = t->pattern.fallback;
+        CS_TRY(csi_json_opt_i64(config, t->pattern.name, where, 0, CSI_MAX_SIZE,
+                                &pattern));
+    }
     CS_CHECK(pattern > 0 || t->window_rule != CSI_WINDOW_PATTERN, CS_ERR_FORMAT,
              "%s: key '%s': wanted a number above 0", where, t->pattern.name);
     if (t->reads_layer_types && types != NULL && !json_is_null(types)) {
@@ -86,6 +86,9 @@ static cs_status read_windows(const json_t *config, const char *where,
              "%s: key 'layer_types' has sliding_attention, but there is no "
              "sliding_window",
              where);
+    if (d->window >= d->sizes.max_positions) { /* of any document */
+        d->window = 0;
+    }
     return CS_OK;
 }
 

@@ -87,6 +87,9 @@ typedef struct csi_decoder {
 CS_NODISCARD cs_status csi_decoder_read(const csi_family *family,
                                         const json_t *config, const char *where,
                                         csi_decoder *out);
+/* Replaces the config of a whole model by that of its language model. Any
+ * other stays. */
+CS_NODISCARD cs_status csi_inner_text(json_t **config, const char *where);
 /* Rotary embeddings of the model: out[0], and out[1] of blocks with a window
  * where they have their own. */
 CS_NODISCARD cs_status csi_rope_read(const csi_family *family,

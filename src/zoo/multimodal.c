@@ -139,9 +139,8 @@ static cs_status open_source(const char *name, const char *from,
     }
     CS_CHECK(json_is_object(s->config), CS_ERR_FORMAT,
              "%s: wanted a JSON object", s->where);
-    if (!is_language_model) {
-        CS_TRY(descend_to_encoder(&s->config, s->where));
-    }
+    CS_TRY(is_language_model ? csi_inner_text(&s->config, s->where)
+                             : descend_to_encoder(&s->config, s->where));
     CS_TRY(csi_json_string(s->config, "model_type", s->where, &model_type));
     s->family = csi_family_find(family_name(s->config, model_type));
     CS_CHECK(s->family != NULL, CS_ERR_UNSUPPORTED,
@@ -221,6 +220,17 @@ static cs_status apply_freeze(cs_graph *graph, int32_t module,
                  graph->modules[module].name, freeze->patterns[k]);
     }
     return CS_OK;
+}
+
+/* A tied parameter trains if the one whose values it shares does. */
+static void freeze_tied(cs_graph *graph)
+{
+    for (int32_t i = 0; i < graph->n_params; i++) {
+        cs_param *p = &graph->params[i];
+        if (p->tied_to >= 0) {
+            p->is_trainable = graph->params[p->tied_to].is_trainable;
+        }
+    }
 }
 
 /* "crop_size" where the picture is cropped, else "size": a number, or an
@@ -389,6 +399,7 @@ static cs_status build_language_model(csi_builder *b,
     CS_TRY(print_hf_config(source, &m->hf_config));
     CS_TRY(csi_build_language_model(b, decoder));
     CS_TRY(apply_freeze(b->graph, b->module, false, &c->freeze));
+    freeze_tied(b->graph);
     return CS_OK;
 }
 
