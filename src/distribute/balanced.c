@@ -118,6 +118,7 @@ cs_status csi_deal_balanced(const csi_deal *deal, int32_t *owner)
     candidate c[N_CANDIDATES] = {{.owner = owner}};
     double *load = NULL;
     bool is_within = false;
+    int64_t start = 0;
 
     CS_TRY(csi_take(deal->scratch, deal->n_ranks, sizeof *load, &load));
     for (int i = ZIGZAG; i <= UNIFORM; i++) {
@@ -131,11 +132,11 @@ cs_status csi_deal_balanced(const csi_deal *deal, int32_t *owner)
     const double simple = fmin(c[ZIGZAG].makespan, c[UNIFORM].makespan);
     const double limit = fmin(deal->lowest * (1.0 + SLACK), simple);
 
-    CS_TRY(csi_deal_ranges(deal, limit, owner, &is_within));
+    CS_TRY(csi_deal_ranges(deal, limit, owner, &is_within, &start));
     if (is_within) {
         return CS_OK;
     }
-    CS_TRY(csi_deal_shares(deal, owner));
+    CS_TRY(csi_deal_shares(deal, start, owner));
     CS_TRY(csi_improve(deal, limit, owner));
     c[SHARES].makespan = csi_makespan(deal, owner, load);
     if (c[SHARES].makespan <= limit * (1.0 + CSI_ROUNDING) ||

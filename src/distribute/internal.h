@@ -54,12 +54,14 @@ void csi_deal_uniform(int64_t n_blocks, int32_t n_ranks, int32_t *owner);
 void csi_deal_zigzag(int64_t n_blocks, int32_t n_ranks, int32_t *owner);
 /* Longest processing time first; a full rank takes no more. */
 cs_status csi_deal_lpt(const csi_deal *deal, int32_t *owner);
-/* Contiguous ranges within `limit` that cut the fewest keys off. Where there
- * are none, *is_within is false and owner is left alone. */
+/* Contiguous ranges within `limit` that cut the fewest keys off. *start is the
+ * block where the best order of blocks begins; where no ranges are within the
+ * limit, *is_within is false and owner means nothing. */
 cs_status csi_deal_ranges(const csi_deal *deal, double limit, int32_t *owner,
-                          bool *is_within);
-/* Equal shares of the work, as contiguous as the cap allows. */
-cs_status csi_deal_shares(const csi_deal *deal, int32_t *owner);
+                          bool *is_within, int64_t *start);
+/* Equal shares of the work in order from block `start` on, as contiguous as
+ * the cap allows. */
+cs_status csi_deal_shares(const csi_deal *deal, int64_t start, int32_t *owner);
 /* Moves and exchanges blocks until no rank has more than `limit` or nothing
  * helps; where several do, the one that brings the fewest new keys. */
 cs_status csi_improve(const csi_deal *deal, double limit, int32_t *owner);

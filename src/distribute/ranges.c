@@ -14,6 +14,10 @@
  * The price of a cut is an estimate: how far back the rows of about one range
  * to its right see, and how far forward those to its left. The minimum runs
  * over a sliding window, so a rank costs what its window is wide.
+ *
+ * Ranges may begin anywhere between two documents and go on from the end to the
+ * first block. With few documents it matters which of them are cut, so every
+ * such beginning is tried; with many, any will do.
  */
 #include "base/checked.h"
 
@@ -29,9 +33,14 @@ typedef struct window_min {
     int64_t head, tail;
 } window_min;
 
+enum {
+    MAX_STARTS = 8
+};
+
 typedef struct ranges {
     const csi_deal *deal;
-    double *sum;   /* [n_blocks + 1]: cost of the blocks before */
+    int64_t start; /* block at place 0; places are counted below */
+    double *sum;   /* [n_blocks + 1]: cost of the places before */
     double *price; /* [n_blocks + 1]: of a cut before the block */
     window_min window;
     int64_t *end;        /* [n_ranks + 1]: the greedy cuts */
@@ -55,6 +64,22 @@ static void drop_before(window_min *w, int64_t at)
 {
     while (w->head < w->tail && w->at[w->head] < at) {
         w->head++;
+    }
+}
+
+static int64_t block_at(const ranges *r, int64_t place)
+{
+    const int64_t block = r->start + place;
+
+    return block < r->deal->n_blocks ? block : block - r->deal->n_blocks;
+}
+
+static void start_at(ranges *r, int64_t start)
+{
+    r->start = start;
+    r->sum[0] = 0.0;
+    for (int64_t i = 0; i < r->deal->n_blocks; i++) {
+        r->sum[i + 1] = r->sum[i] + r->deal->cost[block_at(r, i)];
     }
 }
 
@@ -197,7 +222,8 @@ static void extend(ranges *r, int32_t rank, double limit)
     w->head = w->tail = 0;
     for (int64_t end = r->low[rank]; end <= r->high[rank]; end++) {
         for (; next <= csi_min_i64(end, r->high[rank - 1]); next++) {
-            push(w, next, before[next - r->low[rank - 1]] + r->price[next]);
+            push(w, next,
+                 before[next - r->low[rank - 1]] + r->price[block_at(r, next)]);
         }
         while (w->head < w->tail && !fits(r, w->at[w->head], end, limit)) {
             w->head++;
@@ -208,7 +234,9 @@ static void extend(ranges *r, int32_t rank, double limit)
     }
 }
 
-static cs_status choose_cuts(ranges *r, double limit, int64_t reach)
+/* Leaves the cuts in end[] and their price in *price. */
+static cs_status choose_cuts(ranges *r, double limit, int64_t reach,
+                             double *price)
 {
     const int32_t n_ranks = r->deal->n_ranks;
     csi_arena *scratch = r->deal->scratch;
@@ -230,6 +258,7 @@ static cs_status choose_cuts(ranges *r, double limit, int64_t reach)
     for (int32_t rank = 1; rank <= n_ranks; rank++) {
         extend(r, rank, limit);
     }
+    *price = r->best[n_ranks % 2][0];
     for (int32_t rank = n_ranks; rank > 0; rank--) {
         const int64_t at = r->from_begin[rank] + r->end[rank] - r->low[rank];
 
@@ -253,29 +282,93 @@ static cs_status prepare(const csi_deal *deal, ranges *r)
     CS_TRY(csi_take(deal->scratch, n_ends, sizeof *r->high, &r->high));
     CS_TRY(csi_take(deal->scratch, n_ends, sizeof *r->from_begin,
                     &r->from_begin));
-    r->sum[0] = 0.0;
-    for (int64_t b = 0; b < deal->n_blocks; b++) {
-        r->sum[b + 1] = r->sum[b] + deal->cost[b];
-    }
     return CS_OK;
 }
 
+/* Blocks before which a document begins and none goes on, but for the block
+ * above, which two may share (the price of the cut counts that); the first
+ * block alone where there are too many. */
+static int32_t find_starts(ranges *r, int64_t starts[MAX_STARTS])
+{
+    const cs_tile_map *map = r->deal->map;
+    const int64_t n = r->deal->n_blocks;
+    int64_t *first = r->window.at; /* least key of this row and those below */
+    int64_t last = 0; /* greatest key of the rows above, but for the next */
+    int32_t n_starts = 1;
+
+    first[n] = n;
+    for (int64_t b = n; b-- > 0;) {
+        const int64_t i = map->row_begin[b];
+        const bool is_empty = i == map->row_begin[b + 1];
+
+        first[b] = is_empty ? first[b + 1]
+                            : csi_min_i64(first[b + 1], map->runs[i].first);
+    }
+    starts[0] = 0;
+    for (int64_t b = 1; b < n; b++) {
+        if (b > 1 && map->row_begin[b - 1] > map->row_begin[b - 2]) {
+            last = csi_max_i64(last, map->runs[map->row_begin[b - 1] - 1].last);
+        }
+        if (last > b || first[b] < b - 1) {
+            continue;
+        }
+        if (n_starts == MAX_STARTS) {
+            return 1;
+        }
+        starts[n_starts++] = b;
+    }
+    return n_starts;
+}
+
+/* What cuts at equal shares would cost. */
+static double price_of_shares(const ranges *r)
+{
+    const double share = r->deal->mean * (1.0 - CSI_ROUNDING);
+    double price = 0.0;
+    int64_t at = 0;
+
+    for (int32_t rank = 0; rank < r->deal->n_ranks; rank++) {
+        while (at < r->deal->n_blocks && r->sum[at] < share * rank) {
+            at++;
+        }
+        price += r->price[block_at(r, at)];
+    }
+    return price;
+}
+
 cs_status csi_deal_ranges(const csi_deal *deal, double limit, int32_t *owner,
-                          bool *is_within)
+                          bool *is_within, int64_t *start)
 {
     const int64_t per_rank = deal->n_blocks / deal->n_ranks + 1;
+    const int64_t reach = 8 * per_rank + 64;
+    double least[2] = {HUGE_VAL, HUGE_VAL}; /* by is_within */
+    int64_t starts[MAX_STARTS];
     ranges r;
 
     CS_TRY(prepare(deal, &r));
-    *is_within = least_makespan(&r) <= limit;
-    if (!*is_within) {
-        return CS_OK;
-    }
+    const int32_t n_starts = find_starts(&r, starts);
     price_cuts(&r, per_rank);
-    CS_TRY(choose_cuts(&r, limit, 8 * per_rank + 64));
-    for (int32_t rank = 0; rank < deal->n_ranks; rank++) {
-        for (int64_t b = r.end[rank]; b < r.end[rank + 1]; b++) {
-            owner[b] = rank;
+    *is_within = false;
+    for (int32_t i = 0; i < n_starts; i++) {
+        double price = 0.0;
+
+        start_at(&r, starts[i]);
+        const bool fits_in = least_makespan(&r) <= limit;
+        if (fits_in) {
+            CS_TRY(choose_cuts(&r, limit, reach, &price));
+        } else {
+            price = price_of_shares(&r);
+        }
+        if (price >= least[fits_in] || (*is_within && !fits_in)) {
+            continue;
+        }
+        least[fits_in] = price;
+        *is_within = fits_in;
+        *start = starts[i];
+        for (int32_t rank = 0; rank < deal->n_ranks; rank++) {
+            for (int64_t at = r.end[rank]; at < r.end[rank + 1]; at++) {
+                owner[block_at(&r, at)] = rank;
+            }
         }
     }
     return CS_OK;

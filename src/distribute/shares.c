@@ -78,7 +78,7 @@ static void deal_rest(shares *s, cursor *c, int64_t *room)
     }
 }
 
-cs_status csi_deal_shares(const csi_deal *deal, int32_t *owner)
+cs_status csi_deal_shares(const csi_deal *deal, int64_t start, int32_t *owner)
 {
     const double light = deal->mean / (double)deal->max_blocks;
     shares s = {.deal = deal, .owner = owner};
@@ -89,7 +89,8 @@ cs_status csi_deal_shares(const csi_deal *deal, int32_t *owner)
                     &s.light.block));
     CS_TRY(csi_take(deal->scratch, deal->n_blocks, sizeof(int32_t),
                     &s.heavy.block));
-    for (int64_t b = 0; b < deal->n_blocks; b++) {
+    for (int64_t i = 0; i < deal->n_blocks; i++) {
+        const int64_t b = (start + i) % deal->n_blocks;
         cursor *c = deal->cost[b] < light ? &s.light : &s.heavy;
 
         c->block[c->n++] = (int32_t)b;

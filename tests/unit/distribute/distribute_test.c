@@ -15,7 +15,7 @@
 #include <string.h>
 
 enum {
-    MAX_TOKENS = 8192,
+    MAX_TOKENS = 16384,
     MAX_RANKS = 70
 };
 
@@ -384,13 +384,81 @@ static void balanced_is_never_worse_than_the_others(void **state)
 
 static void balanced_moves_few_keys_of_packed_documents(void **state)
 {
+    static const cst_mask_kind kinds[] = {CST_MASK_PACKED_CAUSAL,
+                                          CST_MASK_MULTIMODAL_PACKED,
+                                          CST_MASK_PACKED_PICTURES};
+
     (void)state;
-    for (uint64_t seed = 1; seed <= 8; seed++) {
-        make_case(seed % 2 == 0 ? CST_MASK_PACKED_CAUSAL
-                                : CST_MASK_PACKED_PICTURES,
-                  seed, 8192, 32);
-        (void)makespan_of(CS_DISTRIBUTE_BALANCED, 4);
-        assert_true(needed_tokens() * 10 <= (int64_t)3 * 8192);
+    for (uint64_t seed = 1; seed <= 3; seed++) {
+        for (int k = 0; k < 3; k++) {
+            for (int32_t n = 2; n <= 16; n *= 2) {
+                int64_t gathered = 0;
+
+                make_case(kinds[k], seed, 16384, cs_distribute_block(16384, n));
+                (void)makespan_of(CS_DISTRIBUTE_BALANCED, n);
+                for (int32_t r = 0; r < n; r++) {
+                    gathered += w.loads[r].gathered_tokens;
+                }
+                assert_true(needed_tokens() * 10 <= gathered * 3);
+            }
+        }
+    }
+}
+
+/* Bidirectional documents of 3, 5 and 4 units: 25 = 16 + 9, so that two ranks
+ * need no key of each other if the third goes with the first. */
+static void balanced_begins_where_fewest_documents_are_cut(void **state)
+{
+    (void)state;
+    for (int64_t t = 0; t < 768; t++) {
+        w.word[t] = cs_mask_word(t < 192 ? 1 : t < 512 ? 2 : 3, 1, 0, 2);
+        w.position[t] = (int32_t)t;
+    }
+    map_mask(768, 16);
+    build(CS_DISTRIBUTE_BALANCED, 2);
+    (void)measure();
+    assert_true(cs_rank_load_imbalance(w.loads, 2) <= 1.01);
+    assert_int_equal(needed_tokens(), 0);
+}
+
+/* Ranks at most twice the mean of the tokens; share of all_gather's keys. */
+static double needed_share_with_cap(int32_t n_ranks)
+{
+    cs_distribute_settings s = settings_of(CS_DISTRIBUTE_BALANCED, n_ranks);
+    int64_t gathered = 0;
+
+    s.max_tokens =
+        (2 * w.map.n_q_blocks + n_ranks - 1) / n_ranks * (int64_t)w.map.q_block;
+    assert_ok(cs_distribution_build(w.d, &w.map, &s));
+    (void)measure();
+    for (int32_t r = 0; r < n_ranks; r++) {
+        gathered += w.loads[r].gathered_tokens;
+    }
+    return (double)needed_tokens() / (double)gathered;
+}
+
+/* Where repairs and the choice among candidates count keys: twice the share
+ * would be moved otherwise, and 0.97. */
+static void repairs_and_choices_count_keys(void **state)
+{
+    (void)state;
+    make_case(CST_MASK_PACKED_PICTURES, 2, 16384, 128);
+    assert_true(needed_share_with_cap(2) <= 0.2);
+    make_case(CST_MASK_PREFIX_LM, 2, 4096, 16);
+    assert_true(needed_share_with_cap(16) <= 0.8);
+}
+
+/* Masks that uniform or zigzag divide without any rest. */
+static void balanced_is_perfect_where_simple_methods_are(void **state)
+{
+    (void)state;
+    for (int32_t n = 2; n <= 16; n *= 2) {
+        make_one_document(8192, 1, 16);
+        assert_near(makespan_of(CS_DISTRIBUTE_BALANCED, n),
+                    makespan_of(CS_DISTRIBUTE_UNIFORM, n), 1e-9);
+        make_one_document(8192, 0, 16);
+        assert_true(makespan_of(CS_DISTRIBUTE_BALANCED, n) <=
+                    makespan_of(CS_DISTRIBUTE_ZIGZAG, n) * (1.0 + 1e-9));
     }
 }
 
@@ -621,7 +689,10 @@ int main(void)
         WORLD_TEST(work_is_that_of_the_tiles),
         WORLD_TEST(balanced_is_never_worse_than_the_others),
         WORLD_TEST(balanced_moves_few_keys_of_packed_documents),
+        WORLD_TEST(repairs_and_choices_count_keys),
+        WORLD_TEST(balanced_is_perfect_where_simple_methods_are),
         WORLD_TEST(balanced_cuts_between_documents),
+        WORLD_TEST(balanced_begins_where_fewest_documents_are_cut),
         WORLD_TEST(balanced_is_near_the_optimum),
         WORLD_TEST(optimal_is_the_least_of_all),
         WORLD_TEST(a_cap_on_tokens_is_kept),

@@ -122,11 +122,13 @@ static void a_false_full_tile_is_a_leak(void **state)
     assert_int_equal(leak.q, 296);
     assert_int_equal(leak.k, 300);
     /* a full tile between two documents, each of one */
-    map.runs[0].last = 60;
+    map.runs[0].first = 40;
+    map.runs[0].last = 41;
     map.runs[0].tile_class = CS_TILE_FULL;
     assert_ok(cs_mask_find_leaks(&mask, &map, 0, &leak));
+    assert_int_equal(leak.n_pairs, 4 * 300 + 4 * 4 + 8 * 8);
     assert_int_equal(leak.q, 0);
-    assert_int_equal(leak.k, 300);
+    assert_int_equal(leak.k, 320);
     cs_tile_map_fini(&map);
 }
 

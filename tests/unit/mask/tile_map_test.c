@@ -9,6 +9,7 @@
 #include "base/clock.h"
 #include "base/rng.h"
 
+#include "mask_cases.h"
 #include "test.h"
 
 #include <string.h>
@@ -226,6 +227,41 @@ static void map_is_exact_for_arbitrary_words(void **state)
     cs_tile_map_fini(&map);
 }
 
+/* Masks of training, lengths that no block divides, tokens dealt to ranks. */
+static void map_is_exact_for_prime_lengths(void **state)
+{
+    static const int64_t primes[] = {1, 2, 3, 13, 61, 127, 251, 509};
+    static const int32_t blocks[][2] = {{1, 1}, {7, 16}, {64, 32}, {128, 128}};
+    static batch b;
+    static int64_t order[MAX_TOKENS];
+    static uint64_t word[MAX_TOKENS];
+    cs_tile_map map = {0};
+
+    (void)state;
+    for (size_t i = 0; i < sizeof primes / sizeof primes[0]; i++) {
+        for (int k = 0; k < CST_MASK_KIND_COUNT; k++) {
+            const int32_t *block = blocks[(i + (size_t)k) % 4];
+            const int64_t n = primes[i];
+
+            cst_mask_fill((cst_mask_kind)k, i, n, word, b.position);
+            memcpy(b.word, word, sizeof word);
+            const cs_mask mask = {n, b.word, b.position};
+            assert_ok(cs_tile_map_build(&map, &mask, &mask, k * 5, block[0],
+                                        block[1]));
+            check_map(&map, &mask, &mask, k * 5);
+            csi_rng_permute(i, 9, order, n);
+            for (int64_t t = 0; t < n; t++) {
+                b.word[t] = word[order[t]];
+                b.position[t] = (int32_t)order[t];
+            }
+            assert_ok(cs_tile_map_build(&map, &mask, &mask, 0, block[0],
+                                        block[1]));
+            check_map(&map, &mask, &mask, 0);
+        }
+    }
+    cs_tile_map_fini(&map);
+}
+
 static void empty_masks_give_empty_maps(void **state)
 {
     const uint64_t word = cs_mask_word(1, 0, 1, 1);
@@ -325,6 +361,7 @@ int main(void)
         CST_TEST(map_is_exact_in_order),
         CST_TEST(map_is_exact_for_permuted_tokens),
         CST_TEST(map_is_exact_for_arbitrary_words),
+        CST_TEST(map_is_exact_for_prime_lengths),
         CST_TEST(empty_masks_give_empty_maps),
         CST_TEST(a_rebuild_allocates_nothing),
         CST_TEST(a_failed_build_leaves_nothing),
