@@ -19,29 +19,29 @@ typedef enum csi_window_rule {
 struct csi_decoder_traits {
     const char *const *prefixes, *const *ignored; /* as cs_module's */
 
-    csi_window_rule window_rule;
-    int64_t window;            /* of an absent sliding_window; 0 = none */
     const char *window_switch; /* key that turns windows on; NULL = on */
     csi_size_key pattern;
+    int64_t window; /* of an absent sliding_window; 0 = none */
+    csi_window_rule window_rule;
     bool reads_layer_types;
 
+    bool yarn_is_long;       /* "yarn" means longrope here (Phi-3) */
     double rope_theta;       /* of an absent key; 0 = no rotary positions */
     double local_rope_theta; /* > 0: blocks with a window have their own */
     const char *local_rope_key;
     int64_t rope_original; /* positions of pretraining, where not said */
-    bool yarn_is_long;     /* "yarn" means longrope here (Phi-3) */
 
-    const char *attention_scalar_key; /* scale = scalar^-1/2 */
-    double attention_scalar;          /* of an absent key */
-    bool has_softcaps;
+    const char *attention_scalar_key;        /* scale = scalar^-1/2 */
+    double attention_scalar;                 /* of an absent key */
     double attention_softcap, logit_softcap; /* of absent keys; 0 = none */
-    bool scales_embedding;                   /* by sqrt(width) */
-    bool ties_embedding;                     /* absent tie_word_embeddings */
+    bool has_softcaps;
+    bool scales_embedding; /* by sqrt(width) */
+    bool ties_embedding;   /* absent tie_word_embeddings */
 
+    bool has_dense_blocks; /* mlp_only_layers, decoder_sparse_step */
     csi_size_key experts, top_k, expert_dim; /* expert_dim: else mlp_dim */
     const char *normalises_key;              /* NULL = always */
-    bool has_dense_blocks; /* mlp_only_layers, decoder_sparse_step */
-    double balance;        /* of an absent router_aux_loss_coef */
+    double balance; /* of an absent router_aux_loss_coef */
 };
 
 typedef enum csi_rope_type {
