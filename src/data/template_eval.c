@@ -16,10 +16,10 @@ static cs_status fail_operands(csi_eval *e, const char *op, const csi_value *a,
                                                                       : NULL;
 
     if (nothing != NULL) {
-        return csi_jinja_fail(e, CS_ERR_ARG, "'%.80s' is undefined",
+        return CSI_JINJA_FAIL(e, CS_ERR_ARG, "'%.80s' is undefined",
                               nothing->name);
     }
-    return csi_jinja_fail(e, CS_ERR_ARG, "%s does not work on a %s and a %s",
+    return CSI_JINJA_FAIL(e, CS_ERR_ARG, "%s does not work on a %s and a %s",
                           op, csi_value_type(a), csi_value_type(b));
 }
 
@@ -28,7 +28,7 @@ static cs_status divide(csi_eval *e, char op, int64_t a, int64_t b,
                         csi_value *out)
 {
     if (b == 0 || (a == INT64_MIN && b == -1)) {
-        return csi_jinja_fail(e, CS_ERR_ARG, "division by zero");
+        return CSI_JINJA_FAIL(e, CS_ERR_ARG, "division by zero");
     }
     const int64_t rest = a % b;
     const bool is_below = rest != 0 && (rest < 0) != (b < 0);
@@ -43,12 +43,12 @@ static cs_status power(csi_eval *e, int64_t a, int64_t b, csi_value *out)
     int64_t result = 1;
 
     if (b < 0 || b > 64) {
-        return csi_jinja_fail(e, CS_ERR_UNSUPPORTED, "unsupported: ** %" PRId64,
+        return CSI_JINJA_FAIL(e, CS_ERR_UNSUPPORTED, "unsupported: ** %" PRId64,
                               b);
     }
     for (int64_t i = 0; i < b; i++) {
         if (__builtin_mul_overflow(result, a, &result)) {
-            return csi_jinja_fail(e, CS_ERR_ARG, "a number beyond 64 bits");
+            return CSI_JINJA_FAIL(e, CS_ERR_ARG, "a number beyond 64 bits");
         }
     }
     *out = csi_value_int(result);
@@ -79,7 +79,7 @@ static cs_status integers(csi_eval *e, const char *op, int64_t a, int64_t b,
         break;
     }
     *out = csi_value_int(result);
-    return overflow ? csi_jinja_fail(e, CS_ERR_ARG, "a number beyond 64 bits")
+    return overflow ? CSI_JINJA_FAIL(e, CS_ERR_ARG, "a number beyond 64 bits")
                     : CS_OK;
 }
 
@@ -95,7 +95,7 @@ static cs_status numbers(csi_eval *e, const char *op, const csi_value *a,
         return integers(e, op, a->integer, b->integer, out);
     }
     if ((op[0] == '/' || op[0] == '%') && y == 0.0) {
-        return csi_jinja_fail(e, CS_ERR_ARG, "division by zero");
+        return CSI_JINJA_FAIL(e, CS_ERR_ARG, "division by zero");
     }
     if (strcmp(op, "//") == 0) {
         result = floor(x / y);
@@ -200,7 +200,7 @@ cs_status csi_eval_binary(csi_eval *e, const char *op, const csi_value *a,
         return join_strings(e, csi_jstr_of(""), a->string, b->integer, out);
     }
     if (op[0] == '%' && is_string) {
-        return csi_jinja_fail(e, CS_ERR_UNSUPPORTED,
+        return CSI_JINJA_FAIL(e, CS_ERR_UNSUPPORTED,
                               "unsupported: %% formats a string");
     }
     return fail_operands(e, op, a, b);
@@ -238,7 +238,7 @@ static cs_status loop_attribute(csi_eval *e, const csi_jloop *loop,
             return CS_OK;
         }
     }
-    return csi_jinja_fail(e, CS_ERR_ARG, "a loop has no '%.40s'", name);
+    return CSI_JINJA_FAIL(e, CS_ERR_ARG, "a loop has no '%.40s'", name);
 }
 
 cs_status csi_eval_attribute(csi_eval *e, const csi_value *of, const char *name,
@@ -248,7 +248,7 @@ cs_status csi_eval_attribute(csi_eval *e, const csi_value *of, const char *name,
     bool is_method = false;
 
     if (of->kind == CSI_VALUE_UNDEFINED) {
-        return csi_jinja_fail(e, CS_ERR_ARG, "'%.80s' is undefined", of->name);
+        return CSI_JINJA_FAIL(e, CS_ERR_ARG, "'%.80s' is undefined", of->name);
     }
     CS_TRY(csi_eval_has_method(e, of, name, &is_method));
     if (is_method) {
@@ -300,7 +300,7 @@ cs_status csi_eval_item(csi_eval *e, const csi_value *of, const csi_value *key,
                         csi_value *out)
 {
     if (of->kind == CSI_VALUE_UNDEFINED) {
-        return csi_jinja_fail(e, CS_ERR_ARG, "'%.80s' is undefined", of->name);
+        return CSI_JINJA_FAIL(e, CS_ERR_ARG, "'%.80s' is undefined", of->name);
     }
     if (of->kind == CSI_VALUE_DICT && csi_dict_get(of->dict, key, out)) {
         return CS_OK;
@@ -350,7 +350,7 @@ cs_status csi_eval_slice(csi_eval *e, const csi_value *of,
     int64_t n = 0;
 
     if (!is_string && !csi_value_is_sequence(of)) {
-        return csi_jinja_fail(e, CS_ERR_ARG, "a %s has no slices",
+        return CSI_JINJA_FAIL(e, CS_ERR_ARG, "a %s has no slices",
                               csi_value_type(of));
     }
     CS_TRY(csi_value_items(e, of, &from));
@@ -359,7 +359,7 @@ cs_status csi_eval_slice(csi_eval *e, const csi_value *of,
     CS_TRY(get_bound(e, &bounds[0], step > 0 ? 0 : n - 1, &begin));
     CS_TRY(get_bound(e, &bounds[1], step > 0 ? n : -n - 1, &end));
     if (step == 0) {
-        return csi_jinja_fail(e, CS_ERR_ARG, "a slice with step 0");
+        return CSI_JINJA_FAIL(e, CS_ERR_ARG, "a slice with step 0");
     }
     step = clamp(step, -n - 1, n + 1);
     begin = clamp(begin < 0 ? begin + n : begin, step > 0 ? 0 : -1,
@@ -456,9 +456,9 @@ static cs_status eval_call(csi_eval *e, const csi_node *node, csi_value *out)
     case CSI_VALUE_MACRO:
         return csi_run_macro(e, what.macro, &args, out);
     case CSI_VALUE_UNDEFINED:
-        return csi_jinja_fail(e, CS_ERR_ARG, "'%.80s' is undefined", what.name);
+        return CSI_JINJA_FAIL(e, CS_ERR_ARG, "'%.80s' is undefined", what.name);
     default:
-        return csi_jinja_fail(e, CS_ERR_ARG, "a %s cannot be called",
+        return CSI_JINJA_FAIL(e, CS_ERR_ARG, "a %s cannot be called",
                               csi_value_type(&what));
     }
 }
@@ -477,7 +477,7 @@ static cs_status eval_name(csi_eval *e, const csi_node *node, csi_value *out)
     }
     for (size_t i = 0; i < sizeof REFUSED / sizeof *REFUSED; i++) {
         if (strcmp(node->name, REFUSED[i]) == 0) {
-            return csi_jinja_fail(e, CS_ERR_UNSUPPORTED, "unsupported: %s",
+            return CSI_JINJA_FAIL(e, CS_ERR_UNSUPPORTED, "unsupported: %s",
                                   node->name);
         }
     }

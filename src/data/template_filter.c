@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Jinja's filters and tests, those that chat templates use. */
+/* Jinja's filters, those that chat templates use. */
 #include "template_value.h"
 
 #include <math.h>
@@ -33,7 +33,7 @@ cs_status csi_check_arguments(const csi_eval *e, const csi_arguments *args,
             known = known || strcmp(args->names[i], names[k]) == 0;
         }
         if (!known) {
-            return csi_jinja_fail(e, CS_ERR_UNSUPPORTED,
+            return CSI_JINJA_FAIL(e, CS_ERR_UNSUPPORTED,
                                   "unsupported: %s with argument %s%zu", what,
                                   args->names[i] != NULL ? args->names[i] : "",
                                   i + 1);
@@ -46,7 +46,7 @@ cs_status csi_argument_int(const csi_eval *e, const csi_value *v,
                            const char *what, int64_t *out)
 {
     if (v->kind != CSI_VALUE_INT && v->kind != CSI_VALUE_BOOL) {
-        return csi_jinja_fail(e, CS_ERR_ARG, "%s: wanted an integer, got %s",
+        return CSI_JINJA_FAIL(e, CS_ERR_ARG, "%s: wanted an integer, got %s",
                               what, csi_value_type(v));
     }
     *out = v->integer;
@@ -57,7 +57,7 @@ cs_status csi_argument_string(const csi_eval *e, const csi_value *v,
                               const char *what, csi_jstr *out)
 {
     if (v->kind != CSI_VALUE_STRING) {
-        return csi_jinja_fail(e, CS_ERR_ARG, "%s: wanted a string, got %s",
+        return CSI_JINJA_FAIL(e, CS_ERR_ARG, "%s: wanted a string, got %s",
                               what, csi_value_type(v));
     }
     *out = v->string;
@@ -75,7 +75,7 @@ static cs_status filter_trim(csi_eval *e, const csi_value *value,
     static const char *const NAMES[] = {"chars"};
     const csi_value *const given = csi_argument(args, 0, "chars");
     csi_jstr s;
-    csi_jstr letters;
+    csi_jstr letters = {.n = 0};
 
     CS_TRY(csi_check_arguments(e, args, "trim", 1, NAMES));
     CS_TRY(csi_value_to_string(e, value, &s));
@@ -163,7 +163,7 @@ static cs_status filter_length(csi_eval *e, const csi_value *value,
         *out = csi_value_int((int64_t)value->dict->n);
         return CS_OK;
     default:
-        return csi_jinja_fail(e, CS_ERR_ARG, "a %s has no length",
+        return CSI_JINJA_FAIL(e, CS_ERR_ARG, "a %s has no length",
                               csi_value_type(value));
     }
 }
@@ -201,7 +201,7 @@ static cs_status filter_tojson(csi_eval *e, const csi_value *value,
 
     CS_TRY(csi_check_arguments(e, args, "tojson", 4, NAMES));
     if (sorts != NULL && csi_value_truth(sorts)) {
-        return csi_jinja_fail(e, CS_ERR_UNSUPPORTED,
+        return CSI_JINJA_FAIL(e, CS_ERR_UNSUPPORTED,
                               "unsupported: tojson with sort_keys");
     }
     style.ascii = ascii != NULL && csi_value_truth(ascii);
@@ -310,7 +310,7 @@ static cs_status get_path(csi_eval *e, const csi_value *of,
         const csi_value now = *out;
 
         if (now.kind == CSI_VALUE_UNDEFINED) {
-            return csi_jinja_fail(e, CS_ERR_ARG, "an attribute of nothing");
+            return CSI_JINJA_FAIL(e, CS_ERR_ARG, "an attribute of nothing");
         }
         CS_TRY(csi_eval_item(e, &now, &key, out));
         if (dot == SIZE_MAX) {
@@ -377,7 +377,7 @@ static cs_status pick(csi_eval *e, const csi_value *value,
     size_t n = 0;
 
     if (by_attribute && args->n == 0) {
-        return csi_jinja_fail(e, CS_ERR_ARG, "wanted the name of an attribute");
+        return CSI_JINJA_FAIL(e, CS_ERR_ARG, "wanted the name of an attribute");
     }
     if (test != NULL) {
         CS_TRY(csi_argument_string(e, test, "test", &name));
@@ -442,7 +442,7 @@ static cs_status filter_map(csi_eval *e, const csi_value *value,
     char buffer[32];
 
     if (path == NULL && args->n == 0) {
-        return csi_jinja_fail(e, CS_ERR_ARG, "map: wanted a filter");
+        return CSI_JINJA_FAIL(e, CS_ERR_ARG, "map: wanted a filter");
     }
     if (path == NULL) {
         CS_TRY(csi_argument_string(e, &args->values[0], "map", &name));
@@ -476,7 +476,7 @@ static cs_status filter_items(csi_eval *e, const csi_value *value,
         return csi_value_list(e, CSI_VALUE_LIST, 0, out, &items);
     }
     if (value->kind != CSI_VALUE_DICT) {
-        return csi_jinja_fail(e, CS_ERR_ARG, "items: wanted a dict, got %s",
+        return CSI_JINJA_FAIL(e, CS_ERR_ARG, "items: wanted a dict, got %s",
                               csi_value_type(value));
     }
     return csi_eval_method(e, value, "items", args, out);
@@ -542,7 +542,7 @@ static cs_status filter_abs(csi_eval *e, const csi_value *value,
 {
     CS_TRY(csi_check_arguments(e, args, "abs", 0, NULL));
     if (!csi_value_is_number(value)) {
-        return csi_jinja_fail(e, CS_ERR_ARG, "abs: wanted a number, got %s",
+        return CSI_JINJA_FAIL(e, CS_ERR_ARG, "abs: wanted a number, got %s",
                               csi_value_type(value));
     }
     *out = *value;
@@ -566,7 +566,7 @@ static cs_status filter_replace(csi_eval *e, const csi_value *value,
     CS_TRY(csi_check_arguments(e, args, "replace", 3, NULL));
     CS_TRY(csi_value_to_string(e, value, &s));
     if (args->n < 2) {
-        return csi_jinja_fail(e, CS_ERR_ARG, "replace: wanted two strings");
+        return CSI_JINJA_FAIL(e, CS_ERR_ARG, "replace: wanted two strings");
     }
     CS_TRY(csi_value_to_string(e, &args->values[0], &from));
     CS_TRY(csi_value_to_string(e, &args->values[1], &to));
@@ -599,7 +599,7 @@ static cs_status filter_indent(csi_eval *e, const csi_value *value,
 
         CS_TRY(csi_argument_int(e, width, "indent", &n));
         if (n < 0 || n >= (int64_t)sizeof spaces) {
-            return csi_jinja_fail(e, CS_ERR_UNSUPPORTED,
+            return CSI_JINJA_FAIL(e, CS_ERR_UNSUPPORTED,
                                   "unsupported: indent by more than 64");
         }
         memset(spaces, ' ', (size_t)n);
@@ -679,115 +679,6 @@ cs_status csi_eval_filter(csi_eval *e, const char *name, const csi_value *value,
             return CS_OK;
         }
     }
-    return csi_jinja_fail(e, CS_ERR_UNSUPPORTED, "unsupported: filter '%.40s'",
+    return CSI_JINJA_FAIL(e, CS_ERR_UNSUPPORTED, "unsupported: filter '%.40s'",
                           name);
-}
-
-/* ---- tests ---- */
-
-static bool is_kind(const char *name, const csi_value *v, bool *out)
-{
-    const csi_value_kind k = v->kind;
-    const struct {
-        const char *name;
-        bool holds;
-    } TESTS[] = {
-        {"defined", k != CSI_VALUE_UNDEFINED},
-        {"undefined", k == CSI_VALUE_UNDEFINED},
-        {"none", k == CSI_VALUE_NONE},
-        {"boolean", k == CSI_VALUE_BOOL},
-        {"true", k == CSI_VALUE_BOOL && v->integer != 0},
-        {"false", k == CSI_VALUE_BOOL && v->integer == 0},
-        {"integer", k == CSI_VALUE_INT},
-        {"float", k == CSI_VALUE_FLOAT},
-        {"number", csi_value_is_number(v)},
-        {"string", k == CSI_VALUE_STRING},
-        {"mapping", k == CSI_VALUE_DICT},
-        {"sequence", k == CSI_VALUE_STRING || csi_value_is_sequence(v) ||
-                         k == CSI_VALUE_DICT || k == CSI_VALUE_UNDEFINED},
-        {"iterable", k == CSI_VALUE_STRING || csi_value_is_sequence(v) ||
-                         k == CSI_VALUE_DICT || k == CSI_VALUE_UNDEFINED ||
-                         k == CSI_VALUE_LOOP},
-        {"callable", k == CSI_VALUE_MACRO || k == CSI_VALUE_FUNCTION ||
-                         k == CSI_VALUE_METHOD || k == CSI_VALUE_UNDEFINED},
-    };
-
-    for (size_t i = 0; i < sizeof TESTS / sizeof *TESTS; i++) {
-        if (strcmp(name, TESTS[i].name) == 0) {
-            *out = TESTS[i].holds;
-            return true;
-        }
-    }
-    return false;
-}
-
-/* Tests that compare with an argument, by their comparison. */
-static const char *comparison_of(const char *name)
-{
-    static const char *const NAMES[][2] = {
-        {"eq", "=="},      {"equalto", "=="}, {"==", "=="},
-        {"ne", "!="},      {"!=", "!="},      {"lt", "<"},
-        {"lessthan", "<"}, {"<", "<"},        {"le", "<="},
-        {"<=", "<="},      {"gt", ">"},       {"greaterthan", ">"},
-        {">", ">"},        {"ge", ">="},      {">=", ">="},
-    };
-
-    for (size_t i = 0; i < sizeof NAMES / sizeof *NAMES; i++) {
-        if (strcmp(name, NAMES[i][0]) == 0) {
-            return NAMES[i][1];
-        }
-    }
-    return NULL;
-}
-
-static cs_status test_number(csi_eval *e, const char *name,
-                             const csi_value *value, const csi_value *by,
-                             bool *out)
-{
-    int64_t number = 0;
-    int64_t divisor = 2;
-
-    CS_TRY(csi_argument_int(e, value, name, &number));
-    if (by != NULL) {
-        CS_TRY(csi_argument_int(e, by, name, &divisor));
-    }
-    if (divisor == 0 || divisor == -1) {
-        return csi_jinja_fail(e, CS_ERR_ARG, "divisibleby %d", (int)divisor);
-    }
-    *out = (number % divisor == 0) != (strcmp(name, "odd") == 0);
-    return CS_OK;
-}
-
-cs_status csi_eval_test(csi_eval *e, const char *name, const csi_value *value,
-                        const csi_arguments *args, bool *out)
-{
-    const char *const comparison = comparison_of(name);
-    const csi_value *const other = csi_argument(args, 0, NULL);
-    csi_value result;
-
-    if (is_kind(name, value, out)) {
-        return csi_check_arguments(e, args, name, 0, NULL);
-    }
-    CS_TRY(csi_check_arguments(e, args, name, 1, NULL));
-    if (strcmp(name, "even") == 0 || strcmp(name, "odd") == 0) {
-        return test_number(e, name, value, NULL, out);
-    }
-    if (comparison == NULL && strcmp(name, "in") != 0 &&
-        strcmp(name, "divisibleby") != 0) {
-        return csi_jinja_fail(e, CS_ERR_UNSUPPORTED,
-                              "unsupported: test '%.40s'", name);
-    }
-    if (other == NULL) {
-        return csi_jinja_fail(e, CS_ERR_ARG, "test %s: wanted an argument",
-                              name);
-    }
-    if (strcmp(name, "divisibleby") == 0) {
-        return test_number(e, name, value, other, out);
-    }
-    if (comparison == NULL) {
-        return csi_value_contains(e, other, value, out);
-    }
-    CS_TRY(csi_eval_binary(e, comparison, value, other, &result));
-    *out = csi_value_truth(&result);
-    return CS_OK;
 }

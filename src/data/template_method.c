@@ -53,7 +53,7 @@ cs_status csi_eval_has_method(csi_eval *e, const csi_value *of,
     if ((is_string && is_one_of(name, STRINGS_REFUSED)) ||
         (is_dict && is_one_of(name, DICTS_REFUSED)) ||
         (csi_value_is_sequence(of) && is_one_of(name, LISTS_REFUSED))) {
-        return csi_jinja_fail(e, CS_ERR_UNSUPPORTED, "unsupported: %s.%s",
+        return CSI_JINJA_FAIL(e, CS_ERR_UNSUPPORTED, "unsupported: %s.%s",
                               csi_value_type(of), name);
     }
     return CS_OK;
@@ -126,7 +126,6 @@ static cs_status split_blanks(csi_eval *e, csi_jstr s, int64_t most, parts *p)
             end += (size_t)n;
         }
         if (most >= 0 && (int64_t)p->n == most) {
-            end = s.n;
             s = csi_jstr_strip(s, NULL, false, true);
             end = s.n;
         }
@@ -142,7 +141,7 @@ static cs_status split_at(csi_eval *e, csi_jstr s, csi_jstr at, int64_t most,
     size_t begin = 0;
 
     if (at.n == 0) {
-        return csi_jinja_fail(e, CS_ERR_ARG, "split at an empty string");
+        return CSI_JINJA_FAIL(e, CS_ERR_ARG, "split at an empty string");
     }
     while (most != 0) {
         const size_t found = csi_jstr_find(s, at, begin);
@@ -176,7 +175,7 @@ static cs_status split_from_end(csi_eval *e, csi_jstr s, csi_jstr at,
     size_t end = s.n;
 
     if (at.n == 0) {
-        return csi_jinja_fail(e, CS_ERR_ARG, "split at an empty string");
+        return CSI_JINJA_FAIL(e, CS_ERR_ARG, "split at an empty string");
     }
     while (most != 0) {
         CS_TRY(csi_jinja_charge(e, s.n, 1 + at.n / 16));
@@ -216,7 +215,7 @@ static cs_status string_split(csi_eval *e, csi_jstr s, const char *name,
     }
     if (at == NULL || at->kind == CSI_VALUE_NONE) {
         if (from_end) {
-            return csi_jinja_fail(e, CS_ERR_UNSUPPORTED,
+            return CSI_JINJA_FAIL(e, CS_ERR_UNSUPPORTED,
                                   "unsupported: rsplit without a separator");
         }
         CS_TRY(split_blanks(e, s, most, &p));
@@ -271,7 +270,7 @@ static cs_status string_starts(csi_eval *e, csi_jstr s, const char *name,
         return CS_OK;
     }
     if (given == NULL) {
-        return csi_jinja_fail(e, CS_ERR_ARG, "%s: wanted a string", name);
+        return CSI_JINJA_FAIL(e, CS_ERR_ARG, "%s: wanted a string", name);
     }
     CS_TRY(csi_argument_string(e, given, name, &part));
     *out = csi_value_bool(has_at(s, part, at_end));
@@ -320,7 +319,7 @@ static cs_status string_replace(csi_eval *e, csi_jstr s,
 
     CS_TRY(csi_check_arguments(e, args, "replace", 3, NULL));
     if (args->n < 2) {
-        return csi_jinja_fail(e, CS_ERR_ARG, "replace: wanted two strings");
+        return CSI_JINJA_FAIL(e, CS_ERR_ARG, "replace: wanted two strings");
     }
     CS_TRY(csi_argument_string(e, &args->values[0], "replace", &from));
     CS_TRY(csi_argument_string(e, &args->values[1], "replace", &to));
@@ -362,7 +361,7 @@ static cs_status string_join(csi_eval *e, csi_jstr s, const csi_arguments *args,
 
     CS_TRY(csi_check_arguments(e, args, "join", 1, NULL));
     if (args->n != 1) {
-        return csi_jinja_fail(e, CS_ERR_ARG, "join: wanted a list");
+        return CSI_JINJA_FAIL(e, CS_ERR_ARG, "join: wanted a list");
     }
     return csi_eval_filter(e, "join", &args->values[0], &one, out);
 }
@@ -399,7 +398,7 @@ static cs_status call_string(csi_eval *e, csi_jstr s, const char *name,
     }
     CS_TRY(csi_check_arguments(e, args, name, 1, NULL));
     if (args->n != 1) {
-        return csi_jinja_fail(e, CS_ERR_ARG, "%s: wanted a string", name);
+        return CSI_JINJA_FAIL(e, CS_ERR_ARG, "%s: wanted a string", name);
     }
     CS_TRY(csi_argument_string(e, &args->values[0], name, &part));
     if (strcmp(name, "count") == 0) {
@@ -427,7 +426,7 @@ static cs_status call_dict(csi_eval *e, const csi_jdict *dict, const char *name,
     if (strcmp(name, "get") == 0) {
         CS_TRY(csi_check_arguments(e, args, name, 2, NULL));
         if (args->n == 0) {
-            return csi_jinja_fail(e, CS_ERR_ARG, "get: wanted a key");
+            return CSI_JINJA_FAIL(e, CS_ERR_ARG, "get: wanted a key");
         }
         if (!csi_dict_get(dict, &args->values[0], out)) {
             *out = args->n > 1 ? args->values[1] : csi_value_none();
@@ -461,7 +460,7 @@ static cs_status call_loop(csi_eval *e, csi_jloop *loop, const char *name,
 {
     CS_TRY(csi_check_arguments(e, args, name, SIZE_MAX, NULL));
     if (args->n == 0) {
-        return csi_jinja_fail(e, CS_ERR_ARG, "loop.%s: wanted values", name);
+        return CSI_JINJA_FAIL(e, CS_ERR_ARG, "loop.%s: wanted values", name);
     }
     if (strcmp(name, "cycle") == 0) {
         *out = args->values[loop->at % args->n];
@@ -513,7 +512,7 @@ static cs_status call_range(csi_eval *e, const csi_arguments *args,
     if (args->n == 0 || bounds[2] == 0 || bounds[0] < -most ||
         bounds[0] > most || bounds[1] < -most || bounds[1] > most ||
         bounds[2] < -most || bounds[2] > most) {
-        return csi_jinja_fail(e, CS_ERR_ARG, "range: wrong bounds");
+        return CSI_JINJA_FAIL(e, CS_ERR_ARG, "range: wrong bounds");
     }
     if (bounds[2] > 0 && bounds[1] > bounds[0]) {
         n = (bounds[1] - bounds[0] + bounds[2] - 1) / bounds[2];
@@ -521,7 +520,7 @@ static cs_status call_range(csi_eval *e, const csi_arguments *args,
         n = (bounds[0] - bounds[1] - bounds[2] - 1) / -bounds[2];
     }
     if (n > MAX_RANGE) {
-        return csi_jinja_fail(e, CS_ERR_ARG, "range: more than %d numbers",
+        return CSI_JINJA_FAIL(e, CS_ERR_ARG, "range: more than %d numbers",
                               MAX_RANGE);
     }
     CS_TRY(csi_value_list(e, CSI_VALUE_LIST, (size_t)n, out, &items));
@@ -540,7 +539,7 @@ static cs_status call_dict_of(csi_eval *e, csi_value_kind kind,
             const csi_value *const from = &args->values[i];
 
             if (from->kind != CSI_VALUE_DICT) {
-                return csi_jinja_fail(e, CS_ERR_UNSUPPORTED,
+                return CSI_JINJA_FAIL(e, CS_ERR_UNSUPPORTED,
                                       "unsupported: a dict made of a %s",
                                       csi_value_type(from));
             }
@@ -568,11 +567,11 @@ static cs_status call_strftime(csi_eval *e, const csi_arguments *args,
 
     CS_TRY(csi_check_arguments(e, args, "strftime_now", 1, NULL));
     if (args->n != 1) {
-        return csi_jinja_fail(e, CS_ERR_ARG, "strftime_now: wanted a format");
+        return CSI_JINJA_FAIL(e, CS_ERR_ARG, "strftime_now: wanted a format");
     }
     CS_TRY(csi_argument_string(e, &args->values[0], "strftime_now", &given));
     if (given.n >= sizeof format || localtime_r(&now, &parts_of_now) == NULL) {
-        return csi_jinja_fail(e, CS_ERR_ARG, "strftime_now: wrong format");
+        return CSI_JINJA_FAIL(e, CS_ERR_ARG, "strftime_now: wrong format");
     }
     memcpy(format, given.bytes, given.n);
     format[given.n] = '\0';
@@ -603,10 +602,10 @@ cs_status csi_eval_function(csi_eval *e, const char *name,
     }
     CS_TRY(csi_check_arguments(e, args, name, 1, NULL));
     if (args->n != 1) {
-        return csi_jinja_fail(e, CS_ERR_ARG, "%s: wanted a sentence", name);
+        return CSI_JINJA_FAIL(e, CS_ERR_ARG, "%s: wanted a sentence", name);
     }
     CS_TRY(csi_value_to_string(e, &args->values[0], &sentence));
-    return csi_jinja_fail(e, CS_ERR_ARG, "the template refuses: %.*s",
+    return CSI_JINJA_FAIL(e, CS_ERR_ARG, "the template refuses: %.*s",
                           (int)(sentence.n < 300 ? sentence.n : 300),
                           sentence.bytes);
 }

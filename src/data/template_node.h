@@ -4,7 +4,8 @@
 /*
  * A parsed Jinja template: a tree of nodes in one arena. template_lex.c cuts the
  * source into tokens, template_expression.c and template_parse.c build the
- * tree, template_eval.c and template_run.c walk it.
+ * tree, template_eval.c and template_run.c walk it (template_filter.c, template_is.c,
+ * template_method.c hold what they call).
  */
 #include "template_jinja.h"
 

@@ -162,7 +162,7 @@ static cs_status put_value(csi_eval *e, csi_jinja_text *to, const csi_value *v,
         CS_TRY(put_dict(e, to, v));
         break;
     default:
-        return csi_jinja_fail(e, CS_ERR_UNSUPPORTED,
+        return CSI_JINJA_FAIL(e, CS_ERR_UNSUPPORTED,
                               "unsupported: writing a %s", csi_value_type(v));
     }
     e->depth--;
@@ -331,7 +331,7 @@ cs_status csi_value_print_json(csi_eval *e, csi_jinja_text *to,
         CS_TRY(put_json_dict(e, to, v, style, depth));
         break;
     default:
-        return csi_jinja_fail(e, CS_ERR_ARG, "%s%s%s is no JSON",
+        return CSI_JINJA_FAIL(e, CS_ERR_ARG, "%s%s%s is no JSON",
                               csi_value_type(v), v->name != NULL ? " " : "",
                               v->name != NULL ? v->name : "");
     }

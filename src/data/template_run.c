@@ -74,7 +74,7 @@ static cs_status assign(csi_eval *e, const csi_node *target, csi_value value)
     if (target->kind == CSI_NODE_ATTRIBUTE) {
         CS_TRY(csi_eval_node(e, target->a, &space));
         if (space.kind != CSI_VALUE_NAMESPACE) {
-            return csi_jinja_fail(e, CS_ERR_ARG,
+            return CSI_JINJA_FAIL(e, CS_ERR_ARG,
                                   "only a namespace has attributes to set");
         }
         return csi_dict_set(e, space.dict, csi_value_text(target->name), value);
@@ -88,7 +88,7 @@ static cs_status assign(csi_eval *e, const csi_node *target, csi_value value)
     }
     return i == items.n
                ? CS_OK
-               : csi_jinja_fail(e, CS_ERR_ARG, "%zu values for %zu names",
+               : CSI_JINJA_FAIL(e, CS_ERR_ARG, "%zu values for %zu names",
                                 items.n, i);
 }
 
@@ -135,7 +135,7 @@ cs_status csi_run_macro(csi_eval *e, const csi_jmacro *macro,
         CS_TRY(csi_scope_set(e, scope, p->name, value));
     }
     if (n_used != args->n) {
-        return csi_jinja_fail(e, CS_ERR_ARG,
+        return CSI_JINJA_FAIL(e, CS_ERR_ARG,
                               "macro %.40s: %zu arguments, %zu of them fit",
                               macro->node->name, args->n, n_used);
     }
@@ -320,7 +320,7 @@ static cs_status set_context(csi_eval *e, const json_t *context)
 
     CS_TRY(csi_value_from_json(e, context, 0, &all));
     if (all.kind != CSI_VALUE_DICT) {
-        return csi_jinja_fail(e, CS_ERR_ARG, "the context is no object");
+        return CSI_JINJA_FAIL(e, CS_ERR_ARG, "the context is no object");
     }
     for (size_t i = 0; i < all.dict->n; i++) {
         CS_TRY(csi_scope_set(e, e->scope, all.dict->keys[i].string.bytes,

@@ -89,7 +89,7 @@ int csi_letter_case(uint32_t code, bool upper, char bytes[8])
     const utf8proc_int32_t c = (utf8proc_int32_t)code;
 
     if (upper && code == 0xdf) {
-        memcpy(bytes, "SS", 2);
+        bytes[0] = bytes[1] = 'S';
         return 2;
     }
     return (int)utf8proc_encode_char(upper ? utf8proc_toupper(c)
@@ -154,7 +154,7 @@ cs_status csi_jstr_replace(csi_eval *e, csi_jstr s, csi_jstr from, csi_jstr to,
     size_t at = 0;
 
     if (from.n == 0) {
-        return csi_jinja_fail(e, CS_ERR_UNSUPPORTED,
+        return CSI_JINJA_FAIL(e, CS_ERR_UNSUPPORTED,
                               "unsupported: replace of an empty string");
     }
     while (most != 0) {

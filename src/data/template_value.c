@@ -33,7 +33,7 @@ cs_status csi_jinja_fail(const csi_eval *e, cs_status code, const char *format,
 cs_status csi_jinja_alloc(csi_eval *e, size_t n_bytes, void **out)
 {
     if (n_bytes > MAX_VALUE_BYTES - e->n_bytes) {
-        return csi_jinja_fail(e, CS_ERR_ARG,
+        return CSI_JINJA_FAIL(e, CS_ERR_ARG,
                               "the template makes more than %zu MiB of values",
                               MAX_VALUE_BYTES >> 20);
     }
@@ -48,7 +48,7 @@ cs_status csi_jinja_alloc(csi_eval *e, size_t n_bytes, void **out)
 cs_status csi_jinja_step(csi_eval *e)
 {
     if (++e->n_steps > MAX_STEPS) {
-        return csi_jinja_fail(e, CS_ERR_ARG,
+        return CSI_JINJA_FAIL(e, CS_ERR_ARG,
                               "the template takes more than %d steps",
                               MAX_STEPS);
     }
@@ -70,7 +70,7 @@ cs_status csi_jinja_charge(csi_eval *e, size_t n_bytes, size_t times)
 cs_status csi_jinja_enter(csi_eval *e)
 {
     if (++e->depth > MAX_DEPTH) {
-        return csi_jinja_fail(e, CS_ERR_ARG,
+        return CSI_JINJA_FAIL(e, CS_ERR_ARG,
                               "the template nests more than %d deep",
                               MAX_DEPTH);
     }
@@ -92,7 +92,7 @@ static cs_status reserve(csi_eval *e, csi_jinja_text *t, size_t n_more)
     const size_t wanted = t->n_bytes + n_more + 1;
 
     if (wanted > MAX_TEXT_BYTES) {
-        return csi_jinja_fail(e, CS_ERR_ARG,
+        return CSI_JINJA_FAIL(e, CS_ERR_ARG,
                               "the template writes more than %zu MiB",
                               MAX_TEXT_BYTES >> 20);
     }
@@ -235,7 +235,7 @@ cs_status csi_dict_set(csi_eval *e, csi_jdict *dict, csi_value key,
     const size_t at = find_key(dict, &key);
 
     if (key.kind == CSI_VALUE_LIST || key.kind == CSI_VALUE_DICT) {
-        return csi_jinja_fail(e, CS_ERR_ARG, "a %s cannot be a key",
+        return CSI_JINJA_FAIL(e, CS_ERR_ARG, "a %s cannot be a key",
                               csi_value_type(&key));
     }
     e->n_steps += (int64_t)(at / 8);
@@ -299,7 +299,7 @@ static cs_status list_from_json(csi_eval *e, const json_t *json, uint16_t mark,
     const size_t n = json_array_size(json);
 
     if (are_messages && n > MAX_MESSAGES) {
-        return csi_jinja_fail(e, CS_ERR_ARG, "%zu messages, at most %d", n,
+        return CSI_JINJA_FAIL(e, CS_ERR_ARG, "%zu messages, at most %d", n,
                               MAX_MESSAGES);
     }
     CS_TRY(csi_value_list(e, CSI_VALUE_LIST, n, out, &items));
@@ -537,7 +537,7 @@ cs_status csi_value_compare(csi_eval *e, const csi_value *a, const csi_value *b,
         *out = (a->list->n > b->list->n) - (a->list->n < b->list->n);
         return CS_OK;
     }
-    return csi_jinja_fail(e, CS_ERR_ARG, "a %s and a %s have no order",
+    return CSI_JINJA_FAIL(e, CS_ERR_ARG, "a %s and a %s have no order",
                           csi_value_type(a), csi_value_type(b));
 }
 
@@ -549,7 +549,7 @@ cs_status csi_value_contains(csi_eval *e, const csi_value *in,
     *out = false;
     if (in->kind == CSI_VALUE_STRING) {
         if (item->kind != CSI_VALUE_STRING) {
-            return csi_jinja_fail(e, CS_ERR_ARG, "a %s cannot be in a string",
+            return CSI_JINJA_FAIL(e, CS_ERR_ARG, "a %s cannot be in a string",
                                   csi_value_type(item));
         }
         *out = csi_jstr_find(in->string, item->string, 0) != SIZE_MAX;
@@ -573,7 +573,7 @@ cs_status csi_value_contains(csi_eval *e, const csi_value *in,
     if (in->kind == CSI_VALUE_UNDEFINED) {
         return CS_OK;
     }
-    return csi_jinja_fail(e, CS_ERR_ARG, "nothing can be in a %s",
+    return CSI_JINJA_FAIL(e, CS_ERR_ARG, "nothing can be in a %s",
                           csi_value_type(in));
 }
 
@@ -608,7 +608,7 @@ cs_status csi_value_items(csi_eval *e, const csi_value *v, csi_jlist *out)
         *out = *list.list;
         return CS_OK;
     default:
-        return csi_jinja_fail(e, CS_ERR_ARG, "a %s is no list",
+        return CSI_JINJA_FAIL(e, CS_ERR_ARG, "a %s is no list",
                               csi_value_type(v));
     }
 }

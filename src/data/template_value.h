@@ -102,7 +102,9 @@ typedef struct csi_arguments {
 
 /* ---- errors, memory, bounds ---- */
 
-/* "<where>:<line>: sentence" */
+/* "<where>:<line>: sentence"; the code, so that checkers see that it is one. */
+#define CSI_JINJA_FAIL(e, code, ...) \
+    ((void)csi_jinja_fail((e), (code), __VA_ARGS__), (code))
 cs_status csi_jinja_fail(const csi_eval *e, cs_status code, const char *format,
                          ...) CS_PRINTF(3, 4);
 CS_NODISCARD cs_status csi_jinja_alloc(csi_eval *e, size_t n_bytes, void **out);

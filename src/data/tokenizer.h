@@ -77,11 +77,11 @@ csi_view csi_text_view(const csi_text *text, const csi_view *like);
 csi_view csi_view_slice(const csi_view *view, size_t begin, size_t end);
 csi_span csi_view_span(const csi_view *view, size_t at);
 
-/* Bytes of the well-formed UTF-8 sequence at p, or minus the bytes of the
+/* Bytes of the well-formed UTF-8 sequence at bytes, or minus those of the
  * longest start of one (at least 1): what one U+FFFD stands for. n > 0. */
-int csi_utf8_scan(const char *p, size_t n);
-/* The character at p, which is valid UTF-8; *n_bytes is its length. */
-uint32_t csi_utf8_get(const char *p, int *n_bytes);
+int csi_utf8_scan(const char *bytes, size_t n);
+/* The character at bytes, which is valid UTF-8; *n_bytes is its length. */
+uint32_t csi_utf8_get(const char *bytes, int *n_bytes);
 /* Unicode White_Space. */
 bool csi_is_space(uint32_t code);
 /* Ill-formed sequences become U+FFFD (as Python's errors="replace"). */

@@ -71,11 +71,11 @@ void csi_text_copy(csi_text *text, const csi_view *from, size_t begin,
 {
     const size_t n = end - begin;
 
-    if (n == 0 || !reserve(text, n)) {
+    if (n == 0 || from->bytes == NULL || !reserve(text, n)) {
         return;
     }
     memcpy(text->bytes + text->n_bytes, from->bytes + begin, n);
-    if (text->has_spans) {
+    if (text->has_spans && from->spans != NULL) {
         memcpy(text->spans + text->n_bytes, from->spans + begin,
                n * sizeof *text->spans);
     }
