@@ -5,6 +5,7 @@
  * A forward pass (and its gradients) over tensors of a file, the way that
  * transformers calls a model. Its steps, one file each:
  *
+ *     forward_tensors.c  tensors of the file as arrays
  *     forward_media.c    pixels and mel frames -> the encoders' input rows
  *     forward_input.c    rows of ids -> documents, as the index has samples
  *     forward_batch.c    documents -> the plan of one step, with its data
@@ -71,6 +72,16 @@ int64_t csi_feature_rows(const cs_module *module, int64_t encoder_rows);
 CS_NODISCARD cs_status csi_forward_floats(const csi_forward_input *input,
                                           const cs_safetensor *tensor,
                                           int32_t n_dims, float **out);
+/* The language model's tensors, as [n_rows * row_tokens]; or NULL. */
+typedef struct csi_forward_texts {
+    int64_t *ids, *labels, *mask, *position;
+} csi_forward_texts;
+CS_NODISCARD cs_status csi_forward_read_texts(csi_forward_input *input,
+                                              csi_forward_texts *out);
+/* ARG names a tensor that the model has no use for. has_text: a language model
+ * is there, else an encoder alone. */
+CS_NODISCARD cs_status csi_forward_check_names(const csi_forward_input *input,
+                                               bool has_text);
 /* Integers of a tensor of i32, i64 or u8. */
 CS_NODISCARD cs_status csi_forward_ints(csi_forward_input *input,
                                         const cs_safetensor *tensor,

@@ -259,10 +259,10 @@ static cs_status read_patches(csi_forward_input *input, int32_t e,
     CS_CHECK(tensor->shape.dim[1] == columns, CS_ERR_SHAPE,
              "%s: tensor '%s': wanted %" PRId64 " columns, got %" PRId64,
              input->path, tensor->name, columns, tensor->shape.dim[1]);
-    CS_CHECK(grid_tensor != NULL, CS_ERR_FORMAT,
+    CS_TRY(read_sizes(input, e, "image_grid_thw", -1, 3, &grid));
+    CS_CHECK(grid_tensor != NULL && grid != NULL, CS_ERR_FORMAT,
              "%s: '%s' holds patches, wanted image_grid_thw beside it",
              input->path, tensor->name);
-    CS_TRY(read_sizes(input, e, "image_grid_thw", -1, 3, &grid));
     CS_TRY(begin_media(input, tensor, grid_tensor->shape.dim[0], columns, out));
     for (int64_t i = 0; i < out->n_items; i++) {
         const int64_t *thw = &grid[3 * i];
