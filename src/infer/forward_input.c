@@ -52,24 +52,31 @@ static void open_document(layout *l)
     l->has_answer = false;
 }
 
+/* Whether the next token of such a kind belongs to the last run. */
+static bool joins_run(const layout *l, int32_t modality, int64_t item,
+                      bool is_prompt)
+{
+    if (l->n_runs == 0 || l->samples[l->n_samples - 1].n_runs == 0) {
+        return false;
+    }
+    const cs_index_run *run = &l->runs[l->n_runs - 1];
+
+    return run->modality == modality &&
+           l->in->run_item[l->n_runs - 1] == item &&
+           (run->is_prompt != 0) == is_prompt;
+}
+
 /* The run that the next token joins; a new one where it differs. */
 static cs_index_run *join_run(layout *l, int32_t modality, int64_t item,
                               bool is_prompt)
 {
-    cs_index_sample *sample = &l->samples[l->n_samples - 1];
-    cs_index_run *run = l->n_runs > 0 ? &l->runs[l->n_runs - 1] : NULL;
-    const bool joins = run != NULL && sample->n_runs > 0 &&
-                       run->modality == modality &&
-                       l->in->run_item[l->n_runs - 1] == item &&
-                       (run->is_prompt != 0) == is_prompt;
-
-    if (!joins) {
-        run = &l->runs[l->n_runs];
-        *run = (cs_index_run){.modality = modality, .is_prompt = is_prompt};
+    if (!joins_run(l, modality, item, is_prompt)) {
+        l->runs[l->n_runs] =
+            (cs_index_run){.modality = modality, .is_prompt = is_prompt};
         l->in->run_item[l->n_runs++] = (int32_t)item;
-        sample->n_runs++;
+        l->samples[l->n_samples - 1].n_runs++;
     }
-    return run;
+    return &l->runs[l->n_runs - 1];
 }
 
 static int64_t position_at(const layout *l, int64_t at)
