@@ -38,7 +38,9 @@ static const struct {
 } COMPANIONS[] = {
     {"num_train_epochs", "training.max_steps=null"},
     {"model.encoders.vision.config", "model.encoders.vision.from=null"},
+    {"model.encoders.vision.preset", "model.encoders.vision.from=null"},
     {"model.language_model.config", "model.language_model.from=null"},
+    {"model.language_model.preset", "model.language_model.from=null"},
     {"patience", "early_stop.metric=held.eval_loss"},
     {"what", "checkpoint.keep_best=held.eval_loss"},
     {"plan", "parallel.modules={}"},
