@@ -337,6 +337,19 @@ static void a_saved_tokenizer_is_the_same_files(void **state)
     assert_int_equal(cs_tokenizer_bos(again), 257);
     assert_true(again->hash == t->hash);
     cs_tokenizer_destroy(&again);
+    /* a template in a file of its own goes before tokenizer_config.json's */
+    (void)cst_write_text(&dir, "chat_template.jinja", "{{ 1 }}\n");
+    assert_ok(cs_tokenizer_load(dir.path, &again));
+    assert_string_equal(again->chat_template, "{{ 1 }}\n");
+    assert_false(again->hash == t->hash);
+    (void)cst_write_text(&dir, "chat_template.jinja", "other");
+    assert_ok(cs_tokenizer_save(again, dir.path));
+    char *const kept =
+        cst_read(cst_path(&dir, "chat_template.jinja"), &n_bytes);
+
+    assert_string_equal(kept, "{{ 1 }}\n");
+    cst_free(kept);
+    cs_tokenizer_destroy(&again);
     cs_tokenizer_destroy(&t);
     cst_tmpdir_remove(&dir);
 }
