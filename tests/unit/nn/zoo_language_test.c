@@ -209,8 +209,8 @@ static void choose_tolerances(zoo *z)
     }
 }
 
-static void zoo_open(zoo *z, const char *name, const char *backend,
-                     cs_dtype dtype)
+/* Everything before weights: the model and its text. */
+static void zoo_open_graph(zoo *z, const char *name, cs_dtype dtype)
 {
     *z = (zoo){.name = name, .is_bf16 = dtype == CS_BF16};
     csi_arena_init(&z->tiny.arena, 0);
@@ -220,6 +220,12 @@ static void zoo_open(zoo *z, const char *name, const char *backend,
     choose_tolerances(z);
     make_plan(z);
     fill_data(z);
+}
+
+static void zoo_open(zoo *z, const char *name, const char *backend,
+                     cs_dtype dtype)
+{
+    zoo_open_graph(z, name, dtype);
     by_hand_begin(&z->h, &z->tiny, backend, dtype);
     assert_ok(cs_weights_load(z->h.params, 1));
 }
@@ -423,6 +429,65 @@ static void cpu_is_transformers(void **state)
     }
 }
 
+/* --- what trains ------------------------------------------------------------- */
+
+/* Freezes all but parameter `index` and those tied to it (or only these). */
+static void freeze_around(cs_graph *graph, int32_t index, bool only_these)
+{
+    for (int32_t i = 0; i < graph->n_params; i++) {
+        cs_param *p = &graph->params[i];
+        const bool is_it = i == index || p->tied_to == index;
+        p->is_trainable = is_it != only_these;
+    }
+}
+
+/* The gradients that are left are the same numbers. */
+static void check_frozen(zoo *z)
+{
+    const tiny *t = &z->tiny;
+
+    by_hand_begin(&z->h, t, "ref", CS_F32);
+    assert_ok(cs_weights_load(z->h.params, 1));
+    assert_ok(by_hand_step(&z->h, true));
+    for (int32_t i = 0; i < t->graph->n_params; i++) {
+        const cs_param *p = &t->graph->params[i];
+        if (p->is_trainable && p->tied_to < 0) {
+            compare_gradient(z, i, 1e-6);
+        }
+        if (!p->is_trainable) {
+            assert_null(cs_param_find(z->h.params, i)->grad);
+        }
+    }
+    by_hand_end(&z->h);
+}
+
+static void any_parameter_may_train_alone_or_be_frozen_alone(void **state)
+{
+    (void)state;
+    static const char *const NAMES[] = {"gemma3",          "gemma2",
+                                        "mixtral_balance", "qwen3_moe",
+                                        "phi3_partial",    "gpt2",
+                                        "internlm2_bias"};
+
+    for (size_t k = 0; k < sizeof NAMES / sizeof NAMES[0]; k++) {
+        zoo z;
+        zoo_open_graph(&z, NAMES[k], CS_F32);
+        cs_graph *graph = z.tiny.graph;
+        for (int32_t i = 0; i < graph->n_params; i++) {
+            if (graph->params[i].tied_to >= 0) {
+                continue;
+            }
+            freeze_around(graph, i, false);
+            check_frozen(&z);
+            freeze_around(graph, i, true);
+            check_frozen(&z);
+        }
+        cs_safetensors_close(&z.file);
+        cs_safetensors_close(&z.weights);
+        tiny_end(&z.tiny);
+    }
+}
+
 /* --- names -------------------------------------------------------------------- */
 
 static void check_names(const char *case_name)
@@ -472,6 +537,7 @@ int main(void)
         CST_TEST(ref_is_transformers),
         CST_TEST(ref_in_bf16_is_near_transformers),
         CST_TEST(cpu_is_transformers),
+        CST_TEST(any_parameter_may_train_alone_or_be_frozen_alone),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
