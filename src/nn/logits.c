@@ -4,9 +4,9 @@
  * x vocabulary is the largest thing there is. The same product as everywhere
  * else, so what is seen here is what generation sees.
  */
-#include "layer.h"
-
 #include "base/checked.h"
+
+#include "layer.h"
 
 #include <math.h>
 
