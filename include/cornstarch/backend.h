@@ -384,7 +384,6 @@ struct cs_backend {
     cs_op_table ops;
     int32_t n_threads;
     void *state;              /* owned by the backend's destroy */
-    void *module;             /* owned: dlopen handle, NULL if built in */
     int32_t q_block, k_block; /* tile sizes that attention prefers */
     void *scratch;            /* owned: grows, reused: csi_backend_scratch() */
     size_t scratch_bytes;

@@ -2,10 +2,11 @@
 #ifndef CORNSTARCH_COMM_H
 #define CORNSTARCH_COMM_H
 /*
- * Ranks talk through one table; the provider here is `local`: ranks are
- * threads of one process. Every wait has a deadline, an abort on one rank ends
+ * Ranks talk through one table. Its providers: `local`, ranks are threads of
+ * one process; `mpi`, ranks are processes that mpirun or srun started (a module
+ * opened only there). Every wait has a deadline, an abort on one rank ends
  * every wait on all ranks with CS_ERR_PEER. Sums are taken in rank order, so
- * they are bitwise the same on every rank and in every run.
+ * they are bitwise the same on every rank, in every run, with every provider.
  *
  * Collective calls must be made by all ranks of the communicator in the same
  * order. A communicator object belongs to one rank's thread.
@@ -39,6 +40,8 @@ typedef struct cs_comm_ops {
     cs_status (*test)(cs_comm *, cs_request *request, bool *done);
     cs_status (*wait)(cs_comm *, cs_request *request);
     void (*abort)(cs_comm *, const cs_error *error);
+    /* NULL where ranks cannot be lost alone */
+    void (*set_peer_timeout)(cs_comm *, double seconds);
     void (*destroy)(cs_comm *);
 } cs_comm_ops;
 
@@ -93,6 +96,51 @@ typedef cs_status (*cs_rank_fn)(cs_comm *comm, void *arg);
 CS_API CS_NODISCARD cs_status cs_comm_local_run(int32_t n_ranks,
                                                 double timeout_s,
                                                 cs_rank_fn body, void *arg);
+
+/* ---- ranks as processes ---- */
+
+/* A timeout that never ends a wait: a process that is lost is noticed by its
+ * missing signs of life. */
+#define CS_COMM_FOREVER_S 3.2e7
+
+/* What the environment says of how this process was started. */
+typedef struct cs_launch {
+    const char *launcher; /* "mpirun", "srun"; NULL = alone */
+    int32_t n_processes;  /* started together; 1 = alone */
+    int32_t process;      /* which of them this is */
+} cs_launch;
+CS_API cs_launch cs_comm_launch(void);
+
+/* Runs body(comm, arg) once in this process. `comm` joins all processes that
+ * were started together, rank = process; alone it is a world of one. Its waits
+ * have no deadline until timeout_s is set. A body that fails aborts the world;
+ * returns, in all processes alike, the status and the sentence of the lowest
+ * failing one (PEER counts last), when all have ended or are lost.
+ * DEVICE: the module of MPI does not open, or MPI sees other processes than
+ * the launcher. May be called again, one call after the other. */
+CS_API CS_NODISCARD cs_status cs_comm_processes_run(cs_rank_fn body, void *arg);
+/* The same for the first n_ranks processes; the others return OK at once. */
+CS_API CS_NODISCARD cs_status cs_comm_processes_run_some(int32_t n_ranks,
+                                                         double timeout_s,
+                                                         cs_rank_fn body,
+                                                         void *arg);
+/* A process that gives no sign of life for so long is lost, and ends all
+ * waits. 10 s until this is called; no effect where ranks are threads. */
+CS_API void cs_comm_set_peer_timeout(cs_comm *comm, double seconds);
+/* Whether this is the process that tells people what went wrong: the lowest
+ * one that is not lost. True when alone. */
+CS_API bool cs_comm_speaks(void);
+/* Last call of a process, when everything is printed. Ends the processes that
+ * are left when one of them was lost; then it does not return. */
+CS_API void cs_comm_leave(int exit_status);
+
+/* What the program asks of the module libcornstarch_mpi.so, which is found by
+ * the name csi_mpi_module. */
+typedef struct cs_comm_module {
+    cs_status (*run)(const cs_launch *launch, int32_t n_ranks, double timeout_s,
+                     cs_rank_fn body, void *arg, bool *speaks);
+    void (*leave)(int exit_status, bool speaks);
+} cs_comm_module;
 
 CS_END_DECLS
 #endif

@@ -14,25 +14,14 @@
 #include "cornstarch/log.h"
 
 #include "base/alloc.h"
+#include "base/module.h"
 #include "base/thread.h"
 
-#include <dlfcn.h>
 #include <inttypes.h>
-#include <limits.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #define MODULE_NAME "libcornstarch_cpu.so"
-
-enum {
-    REASON_BYTES = 512
-};
-
-/* Never unmapped: the OpenMP runtime's idle threads live in it. */
-enum {
-    OPEN_FLAGS = RTLD_NOW | RTLD_LOCAL | RTLD_NODELETE
-};
 
 typedef cs_status (*fill_fn)(cs_backend *backend);
 
@@ -70,69 +59,14 @@ __attribute__((constructor)) static void set_openmp_environment(void)
     }
 }
 
-/* Opens folder/relative/MODULE_NAME if there is such a file. A file that does
- * not load is remembered in `reason`, for the error. */
-static void *open_in(const char *folder, const char *relative,
-                     char reason[REASON_BYTES])
-{
-    char path[PATH_MAX + 64];
-    const int length =
-        snprintf(path, sizeof path, "%s/%s%s", folder, relative, MODULE_NAME);
-
-    if (length < 0 || (size_t)length >= sizeof path ||
-        access(path, R_OK) != 0) {
-        return NULL;
-    }
-    void *module = dlopen(path, OPEN_FLAGS);
-    if (module == NULL && reason[0] == '\0') {
-        (void)snprintf(reason, REASON_BYTES, "%s", dlerror());
-    }
-    return module;
-}
-
-static void *open_module(char reason[REASON_BYTES])
-{
-    const char *folder = getenv("CORNSTARCH_MODULES");
-    void *module = NULL;
-    char self[PATH_MAX] = "";
-
-    if (folder != NULL && folder[0] != '\0') {
-        module = open_in(folder, "", reason);
-    }
-    const ssize_t length = readlink("/proc/self/exe", self, sizeof self - 1);
-    if (length > 0) {
-        self[length] = '\0';
-        char *slash = strrchr(self, '/');
-        if (slash != NULL) {
-            *slash = '\0';
-        }
-        if (module == NULL) {
-            module = open_in(self, "", reason);
-        }
-        if (module == NULL) {
-            module = open_in(self, "../lib/cornstarch/", reason);
-        }
-    }
-    if (module == NULL) {
-        module = dlopen(MODULE_NAME, OPEN_FLAGS);
-        if (module == NULL && reason[0] == '\0') {
-            (void)snprintf(reason, REASON_BYTES, "%s", dlerror());
-        }
-    }
-    return module;
-}
-
 static cs_status fill_from_module(cs_backend *backend)
 {
-    char reason[REASON_BYTES] = "";
+    void *module = NULL;
     fill_fn fill = NULL;
-    backend->module = open_module(reason);
-    CS_CHECK(backend->module != NULL, CS_ERR_DEVICE,
-             "the module of backend cpu does not open: %s", reason);
-    void *symbol = dlsym(backend->module, "csi_cpu_fill");
-    CS_CHECK(symbol != NULL, CS_ERR_DEVICE, "%s has no symbol csi_cpu_fill",
-             MODULE_NAME);
-    memcpy(&fill, &symbol, sizeof fill);
+
+    CS_TRY(csi_module_open(MODULE_NAME, false, &module));
+    CS_TRY(csi_module_find(module, MODULE_NAME, "csi_cpu_fill", &fill,
+                           sizeof fill));
     CS_TRY(fill(backend));
     return CS_OK;
 }
@@ -213,9 +147,6 @@ void cs_backend_destroy(cs_backend **backend)
         b->ops.destroy(b);
     }
     csi_free(b->scratch);
-    if (b->module != NULL) {
-        (void)dlclose(b->module);
-    }
     csi_free(b);
     *backend = NULL;
 }

@@ -113,6 +113,13 @@ cs_status cs_comm_wait(cs_comm *comm, cs_request *request)
     return CS_OK;
 }
 
+void cs_comm_set_peer_timeout(cs_comm *comm, double seconds)
+{
+    if (comm->ops->set_peer_timeout != NULL) {
+        comm->ops->set_peer_timeout(comm, seconds);
+    }
+}
+
 void cs_comm_abort(cs_comm *comm)
 {
     cs_error error;
