@@ -34,6 +34,9 @@ from transformers import (AutoConfig, AutoModelForCausalLM, CLIPVisionConfig,
                           LlavaConfig, LlavaForConditionalGeneration,
                           MixtralConfig, PixtralVisionConfig, PixtralVisionModel,
                           SiglipVisionConfig, SiglipVisionModel, WhisperConfig)
+from transformers.models.qwen2_vl.configuration_qwen2_vl import Qwen2VLVisionConfig
+from transformers.models.qwen2_vl.modeling_qwen2_vl import (
+    Qwen2VisionTransformerPretrainedModel)
 from transformers.models.whisper.modeling_whisper import WhisperEncoder
 
 ROOT = pathlib.Path(sys.argv[1] if len(sys.argv) > 1 else ".").resolve()
@@ -374,6 +377,15 @@ def main():
         lambda: {"pixel_values": torch.randn(2, 3, 16, 12),
                  "image_sizes": torch.tensor([[16, 8], [8, 12]])},
         lambda model, given: model(**given).last_hidden_state[0])
+    torch.manual_seed(SEED + 14)
+    encoder("qwen2_vl", shake(Qwen2VisionTransformerPretrainedModel(
+        Qwen2VLVisionConfig(depth=2, embed_dim=16, num_heads=2, hidden_size=8,
+                            patch_size=4, mlp_ratio=2,
+                            attn_implementation="eager"))), 14,
+        lambda: {"pixel_values": torch.randn(28, 96),
+                 "image_grid_thw": torch.tensor([[1, 4, 6], [1, 2, 2]])},
+        lambda model, given: model(given["pixel_values"],
+                                   given["image_grid_thw"]).last_hidden_state)
     llava()
 
 

@@ -193,6 +193,7 @@ static void pictures_of_any_size_are_transformers(void **state)
 {
     (void)state;
     check_case("pixtral");
+    check_case("qwen2_vl");
 }
 
 /* ---- layouts ---- */
