@@ -7,6 +7,7 @@
  */
 #include "cornstarch/zoo.h"
 
+#include "base/alloc.h"
 #include "base/str.h"
 
 #include "support/test.h"
@@ -415,6 +416,43 @@ static void layer_types_win_over_the_rule(void **state)
     cs_graph_destroy(&g);
 }
 
+/* --- work and its picture --------------------------------------------------- */
+
+static void a_row_costs_its_experts_and_its_window(void **state)
+{
+    (void)state;
+    cs_graph *g = build(TINY_MOE(", \"mlp_only_layers\": [0], "
+                                 "\"use_sliding_window\": true, "
+                                 "\"sliding_window\": 3"));
+    const cs_layer *dense = block(g, 0);
+    const cs_layer *experts = block(g, 1);
+    char *text = NULL;
+
+    /* q, o 8 x 8, k, v 4 x 8; dense 3 of 12 x 8; a router of 4 x 8 and two of
+     * the four experts' 3 of 6 x 8 */
+    assert_near(cs_layer_forward_flops(dense, 1.0, 0.0), 2.0 * (192 + 288), 0);
+    assert_near(cs_layer_forward_flops(experts, 1.0, 0.0),
+                2.0 * (192 + 32 + 288), 0);
+    assert_near(cs_layer_pairs(dense, 10.0, 55.0), 30.0, 0);
+    assert_near(cs_layer_pairs(dense, 2.0, 3.0), 3.0, 0);
+    assert_near(cs_layer_pairs(&g->modules[0].layers[0], 2.0, 3.0), 0.0, 0);
+    assert_ok(cs_graph_print(g, true, &text));
+    assert_contains(text, "mlp 6 heads 2:1 head_dim 4 experts 2 of 4 window 3");
+    csi_free(text);
+    cs_graph_destroy(&g);
+    g = build(PHI_3_MINI_128K("longrope"));
+    assert_ok(cs_graph_print(g, false, &text));
+    assert_contains(text, "head_dim 96 long after 4096");
+    csi_free(text);
+    cs_graph_destroy(&g);
+    g = build(GEMMA_2_2B);
+    assert_ok(cs_graph_print(g, true, &text));
+    assert_contains(text, "window 4096 cap 50");
+    assert_contains(text, "tied");
+    csi_free(text);
+    cs_graph_destroy(&g);
+}
+
 /* --- tied heads ------------------------------------------------------------------ */
 
 static void a_tied_head_freezes_with_the_embedding(void **state)
@@ -525,6 +563,7 @@ int main(void)
         CST_TEST(caps_and_scales_are_read),
         CST_TEST(experts_are_where_the_model_has_them),
         CST_TEST(layer_types_win_over_the_rule),
+        CST_TEST(a_row_costs_its_experts_and_its_window),
         CST_TEST(a_tied_head_freezes_with_the_embedding),
         CST_TEST(what_is_not_offered_is_refused_by_its_key),
     };
