@@ -42,7 +42,7 @@ static void read_counting(const one *o, int16_t *memory)
                                        &shape));
         const int64_t n = cs_shape_count(&shape);
         assert_in_range(n, 1, MAX_ELEMENTS);
-        for (int16_t k = 0; k < n; k++) {
+        for (int64_t k = 0; k < n; k++) {
             stored[k] = (int16_t)(100 * i + k);
         }
         cs_param_from_file(&o->graph, &o->param, i, sizeof *stored, stored,
@@ -52,7 +52,7 @@ static void read_counting(const one *o, int16_t *memory)
         assert_ok(cs_param_file_tensor(&o->param, i, name, sizeof name,
                                        &shape));
         cs_param_to_file(&o->graph, &o->param, i, sizeof *again, memory, again);
-        for (int16_t k = 0; k < cs_shape_count(&shape); k++) {
+        for (int64_t k = 0; k < cs_shape_count(&shape); k++) {
             assert_int_equal(again[k], 100 * i + k);
         }
     }
