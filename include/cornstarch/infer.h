@@ -114,7 +114,7 @@ typedef struct cs_forward_options {
 
 typedef struct cs_forward_result {
     bool has_loss;
-    double loss; /* mean over label tokens */
+    double loss; /* mean over label tokens, with balance losses of experts */
     int64_t n_documents, n_tokens, label_tokens, n_items;
     int64_t n_tensors; /* written */
 } cs_forward_result;

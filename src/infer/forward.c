@@ -25,7 +25,7 @@ enum {
 static const double ESTIMATE_FLOPS_PER_S = 50e9;
 
 /* What all ranks share. They write to disjoint parts of `logits` and `nll`,
- * each to its own element of `sets`. */
+ * each to its own part of `balance` and `sets`. */
 typedef struct forward_job {
     const cs_forward_options *o;
     csi_model_source source; /* owned, as all below */
@@ -36,6 +36,7 @@ typedef struct forward_job {
     cs_plan *plan;
     float *logits;       /* [B * T, vocab] */
     double *nll;         /* [documents] */
+    double *balance;     /* [n_ranks, layers]: balance losses of experts */
     cs_param_set **sets; /* [n_ranks] */
 } forward_job;
 
@@ -172,9 +173,15 @@ static cs_status keep_logits(void *context, int32_t microbatch,
     return CS_OK;
 }
 
+static int64_t language_layers(const forward_job *j)
+{
+    return j->graph->modules[cs_graph_language_model(j->graph)].n_layers;
+}
+
 static cs_status run_rank(forward_rank *r)
 {
     forward_job *j = r->job;
+    double *balance = j->balance + r->world->rank * language_layers(j);
     cs_step_result result;
     const cs_batch_plan *plan = j->batch.plan;
     cs_step_input input = {
@@ -189,6 +196,8 @@ static cs_status run_rank(forward_rank *r)
     for (int64_t i = 0; i < result.n_samples; i++) {
         j->nll[result.sample_index[i]] = result.sample_nll[i];
     }
+    memcpy(balance, result.balance_sums,
+           (size_t)language_layers(j) * sizeof *balance);
     if (j->o->with_gradients) {
         input.is_training = true;
         input.on_logits = NULL;
@@ -241,23 +250,36 @@ static cs_status take_results(forward_job *j)
     j->logits = csi_calloc((size_t)count, sizeof *j->logits);
     j->nll = csi_calloc((size_t)j->input.view.n_samples, sizeof *j->nll);
     j->sets = csi_calloc((size_t)j->o->n_ranks, sizeof(cs_param_set *));
-    CS_CHECK(j->logits != NULL && j->nll != NULL && j->sets != NULL,
+    j->balance = csi_calloc((size_t)(j->o->n_ranks * language_layers(j)),
+                            sizeof(double));
+    CS_CHECK(j->logits != NULL && j->nll != NULL && j->sets != NULL &&
+                 j->balance != NULL,
              CS_ERR_NOMEM, "%s: out of memory for %" PRId64 " logits",
              j->o->input, count);
     return CS_OK;
 }
 
-/* The loss is the mean over label tokens, summed in the order of the file. */
+/* The sum of the loss in the order of the file, then of layers and ranks. */
+static double sum_loss(const forward_job *j)
+{
+    double sum = 0.0;
+
+    for (int64_t s = 0; s < j->input.view.n_samples; s++) {
+        sum += j->nll[s];
+    }
+    for (int64_t layer = 0; layer < language_layers(j); layer++) {
+        for (int64_t rank = 0; rank < j->o->n_ranks; rank++) {
+            sum += j->balance[rank * language_layers(j) + layer];
+        }
+    }
+    return sum;
+}
+
 static cs_status write_results(const forward_job *j, cs_forward_result *out)
 {
     const csi_forward_input *in = &j->input;
     const int64_t vocab =
         j->graph->modules[cs_graph_language_model(j->graph)].vocab;
-    double sum = 0.0;
-
-    for (int64_t s = 0; s < in->view.n_samples; s++) {
-        sum += j->nll[s];
-    }
     const csi_forward_result result = {
         .states_name = "logits",
         .states = j->logits,
@@ -265,7 +287,7 @@ static cs_status write_results(const forward_job *j, cs_forward_result *out)
                             ? CS_SHAPE(in->row_tokens, vocab)
                             : CS_SHAPE(in->n_rows, in->row_tokens, vocab),
         .has_loss = in->label_tokens > 0,
-        .loss = sum / (double)csi_max_i64(in->label_tokens, 1),
+        .loss = sum_loss(j) / (double)csi_max_i64(in->label_tokens, 1),
         .n_sets = j->o->with_gradients ? j->o->n_ranks : 0,
         .sets = j->sets,
         .names_modules = j->graph->n_modules > 1,
@@ -301,6 +323,7 @@ static void job_fini(forward_job *j)
     }
     csi_free(j->sets);
     csi_free(j->nll);
+    csi_free(j->balance);
     csi_free(j->logits);
     cs_plan_destroy(&j->plan);
     csi_forward_batch_fini(&j->batch);
