@@ -341,7 +341,7 @@ static void the_frame_of_a_schedule_is_checked(void **state)
     s->n_microbatches = 2;
     s->actions[0].kind = CS_ACTION_COUNT;
     assert_fails(cs_schedule_check(&g.graph, s, true), CS_ERR_ARG,
-                 "11 is no kind of action");
+                 "12 is no kind of action");
     s->begin[1] = 1000;
     assert_fails(cs_schedule_check(&g.graph, s, true), CS_ERR_ARG,
                  "rank 1 has a negative number of actions");
