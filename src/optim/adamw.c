@@ -30,8 +30,12 @@ static int32_t n_balance_sums(const cs_graph *graph)
     return graph->modules[cs_graph_language_model(graph)].n_layers;
 }
 
-static double default_decay(const cs_config *config, const cs_param *p)
+/* A tied parameter decays like the one whose values it shares. */
+static double default_decay(const cs_config *config, const cs_graph *graph,
+                            const cs_param *spec)
 {
+    const cs_param *p =
+        spec->tied_to < 0 ? spec : &graph->params[spec->tied_to];
     const bool is_free =
         (p->role == CS_PARAM_BIAS && config->training.no_decay_bias) ||
         (p->role == CS_PARAM_NORM && config->training.no_decay_norm) ||
@@ -123,7 +127,8 @@ cs_status cs_optim_create(const cs_config *config, const cs_graph *graph,
                   CS_ERR_NOMEM, "optimizer");
     for (int32_t i = 0; i < params->n; i++) {
         o->rate_factor[i] = 1.0;
-        o->weight_decay[i] = default_decay(config, params->items[i].spec);
+        o->weight_decay[i] =
+            default_decay(config, graph, params->items[i].spec);
     }
     CS_TRY_GOTO(undo, apply_overrides(o));
     *out = o;

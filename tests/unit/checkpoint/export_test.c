@@ -296,7 +296,8 @@ static void everything_that_does_not_fit_is_named_at_once(void **state)
     assert_int_equal(st, CS_ERR_FORMAT);
     assert_contains(cs_error_message(), "3 of the tensors of vision");
     assert_contains(cs_error_message(), "'stem.weight' is missing");
-    assert_contains(cs_error_message(), "'norm.weight' in model.safetensors is [2, 3], wanted [4]");
+    assert_contains(cs_error_message(),
+                    "'norm.weight' in model.safetensors is [2, 3], wanted [4]");
     assert_contains(cs_error_message(), "'norm.bias' is missing");
     cs_param_set_destroy(&set);
     cs_graph_destroy(&graph);

@@ -250,6 +250,32 @@ static void overrides_apply_in_their_order(void **state)
     end(&w);
 }
 
+/* A head whose embedding is on another rank must make the same update. */
+static void a_tied_parameter_moves_like_its_twin(void **state)
+{
+    (void)state;
+    static const char *const RATE[] = {
+        OVERRIDES("\"embed_tokens\": {learning_rate: 0.1}")};
+    world w = {0};
+    bool held[256];
+
+    tiny_build(&w.t, TINY_BOTH, RATE, 1);
+    const int32_t table = cs_graph_find_param(w.t.graph, EMBEDDING);
+    const int32_t head = cs_graph_find_param(w.t.graph, HEAD);
+    assert_true(table >= 0 && head >= 0 && w.t.graph->n_params <= 256);
+    w.t.graph->params[head].tied_to = table;
+    for (int32_t i = 0; i < w.t.graph->n_params; i++) {
+        held[i] = i != table;
+    }
+    assert_ok(cs_param_set_create(w.t.graph, held, CS_F64, true, &w.params));
+    tiny_init(w.params);
+    assert_ok(cs_backend_create("ref", 1, &w.backend));
+    assert_ok(cs_optim_create(w.t.config, w.t.graph, w.params, w.backend,
+                              &w.optim));
+    check_rates(&w, HEAD, 0.1, 0.0);
+    end(&w);
+}
+
 static void an_override_of_nothing_is_refused(void **state)
 {
     (void)state;
@@ -471,6 +497,7 @@ int main(void)
         CST_TEST(adamw_is_pytorchs),
         CST_TEST(biases_norms_and_embeddings_do_not_decay),
         CST_TEST(overrides_apply_in_their_order),
+        CST_TEST(a_tied_parameter_moves_like_its_twin),
         CST_TEST(an_override_of_nothing_is_refused),
         CST_TEST(working_copies_follow_and_frozen_ones_stay),
         CST_TEST(the_norm_does_not_depend_on_who_holds_what),
