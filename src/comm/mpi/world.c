@@ -170,6 +170,8 @@ static cs_status split(cs_comm *comm, int32_t color, int32_t key, cs_comm **out)
     }
     /* Nobody enters the exchange unless all can finish it. */
     CS_TRY_GOTO(undo, cs_comm_agree(comm, st));
+    CS_CHECK_GOTO(undo, wishes != NULL && group != NULL && made != NULL,
+                  CS_ERR_INTERNAL, "agreed in spite of a failure");
     CS_TRY_GOTO(undo, cs_comm_all_gather(comm, &wish, sizeof wish, wishes));
     qsort(wishes, (size_t)parent->n_ranks, sizeof *wishes, compare_wishes);
     *made = *comm;

@@ -190,7 +190,7 @@ static void export_import_export_is_the_same(void **state)
     cst_tmpdir_make(&dir);
     export_to(NULL, cst_path(&dir, "a"), 1, false, 0);
     for (int32_t n = 1; n <= 3; n++) {
-        char out[8];
+        char out[16];
         (void)snprintf(out, sizeof out, "b%d", n);
         export_to(cst_path(&dir, "a/language_model"), cst_path(&dir, out), n,
                   n == 2, 0);

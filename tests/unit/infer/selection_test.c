@@ -197,7 +197,10 @@ static void a_loader_reads_the_donors_item(void **state)
 
 int main(void)
 {
-    if (!CS_HAVE_SNDFILE || !CS_HAVE_KISSFFT) {
+    const bool reads_sound = CS_HAVE_SNDFILE;
+    const bool has_fft = CS_HAVE_KISSFFT;
+
+    if (!reads_sound || !has_fft) {
         return 77;
     }
     const struct CMUnitTest tests[] = {
