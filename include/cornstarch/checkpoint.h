@@ -96,7 +96,8 @@ CS_API CS_NODISCARD cs_status
 cs_checkpoint_writer_create(const cs_param_set *set, cs_comm *world,
                             bool is_first_replica, bool is_async,
                             cs_checkpoint_writer **out);
-/* Waits for a write under way; its failure is lost unless finish was called. */
+/* Waits for a write under way, for other ranks' parts of it only seconds; its
+ * failure is lost unless finish was called. */
 CS_API void cs_checkpoint_writer_destroy(cs_checkpoint_writer **writer);
 /* Starts checkpoint step-N of `state` (on async: returns when the tensors are
  * copied; the previous one is finished first). Ranks: collective over the

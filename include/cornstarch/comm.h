@@ -40,6 +40,7 @@ typedef struct cs_comm_ops {
     cs_status (*test)(cs_comm *, cs_request *request, bool *done);
     cs_status (*wait)(cs_comm *, cs_request *request);
     void (*abort)(cs_comm *, const cs_error *error);
+    bool (*is_aborted)(cs_comm *);
     /* NULL where ranks cannot be lost alone */
     void (*set_peer_timeout)(cs_comm *, double seconds);
     void (*destroy)(cs_comm *);
@@ -83,6 +84,8 @@ CS_API CS_NODISCARD cs_status cs_comm_test(cs_comm *comm, cs_request *request,
 CS_API CS_NODISCARD cs_status cs_comm_wait(cs_comm *comm, cs_request *request);
 /* Ends every wait of every rank of the world. */
 CS_API void cs_comm_abort(cs_comm *comm);
+/* Whether they have been ended, for a rank that waits for something else. */
+CS_API bool cs_comm_is_aborted(cs_comm *comm);
 /* Collective: all ranks return the status and the sentence of the lowest
  * failing rank (one that only reports CS_ERR_PEER counts last). Call with this
  * rank's own status. */
@@ -110,6 +113,9 @@ typedef struct cs_launch {
     int32_t process;      /* which of them this is */
 } cs_launch;
 CS_API cs_launch cs_comm_launch(void);
+
+/* DEVICE, with the reason, where this program cannot join others. */
+CS_API CS_NODISCARD cs_status cs_comm_processes_check(void);
 
 /* Runs body(comm, arg) once in this process. `comm` joins all processes that
  * were started together, rank = process; alone it is a world of one. Its waits

@@ -3,6 +3,7 @@
 #define CORNSTARCH_TRAIN_H
 /* A whole training run, from recipe to run folder. */
 #include "cornstarch/batch.h"
+#include "cornstarch/comm.h"
 #include "cornstarch/config.h"
 #include "cornstarch/data.h"
 #include "cornstarch/plan.h"
@@ -12,7 +13,7 @@ CS_BEGIN_DECLS
 typedef struct cs_train_options {
     const cs_config *config; /* borrowed */
     const char *run_folder;
-    int32_t n_ranks;     /* threads as ranks */
+    int32_t n_ranks;     /* threads as ranks, or processes */
     int32_t n_threads;   /* per rank; 0 = 1 if several ranks, else all cores */
     const char *backend; /* "auto", "ref", "cpu" */
     bool resume;
@@ -21,6 +22,9 @@ typedef struct cs_train_options {
     bool is_dry_run;
     bool quiet;
     FILE *progress; /* lines for people; NULL = none */
+    /* Joins the processes that train together, one rank each (borrowed, from
+     * cs_comm_processes_run); NULL or a world of one: ranks are threads. */
+    cs_comm *processes;
 } cs_train_options;
 
 typedef struct cs_train_result {
@@ -37,7 +41,9 @@ typedef struct cs_train_result {
 } cs_train_result;
 
 /* Runs to the end (or to a signal, after saving). The run folder is empty, or
- * resume or overwrite is asked; else ARG. Starts the rank threads itself. */
+ * resume or overwrite is asked; else ARG. Starts the rank threads itself.
+ * Processes: collective; all get the same result, process 0 writes the run
+ * folder. ARG when they differ in program, recipe, data or plan. */
 CS_API CS_NODISCARD cs_status cs_train(const cs_train_options *options,
                                        cs_train_result *result);
 /* From signal handlers: SIGUSR1 saves and goes on, others end the run after a

@@ -10,8 +10,10 @@
 
 #include <errno.h>
 #include <sched.h>
+#include <signal.h>
 #include <string.h>
 #include <time.h>
+#include <unistd.h>
 
 static void *run_thread(void *opaque)
 {
@@ -113,4 +115,34 @@ int32_t csi_cpu_count(void)
     }
     const int n = CPU_COUNT(&cores);
     return n > 0 ? n : 1;
+}
+
+int32_t csi_cpu_online(void)
+{
+    const long n = sysconf(_SC_NPROCESSORS_ONLN);
+
+    return n > 0 && n < INT32_MAX ? (int32_t)n : 1;
+}
+
+void csi_machine_name(char out[CSI_MACHINE_NAME_BYTES])
+{
+    char host[256] = "";
+    char names[64] = "";
+
+    if (gethostname(host, sizeof host - 1) != 0) {
+        host[0] = '\0';
+    }
+    const ssize_t n = readlink("/proc/self/ns/pid", names, sizeof names - 1);
+    names[n > 0 ? n : 0] = '\0';
+    (void)snprintf(out, CSI_MACHINE_NAME_BYTES, "%s %s", host, names);
+}
+
+int32_t csi_process_id(void)
+{
+    return (int32_t)getpid();
+}
+
+bool csi_process_lives(int32_t id)
+{
+    return id > 0 && kill((pid_t)id, 0) == 0;
 }

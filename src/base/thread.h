@@ -26,6 +26,17 @@ CS_NODISCARD cs_status csi_thread_join(csi_thread *thread);
 
 /* Cores that this process may use; at least 1. */
 int32_t csi_cpu_count(void);
+/* Cores that this machine has. */
+int32_t csi_cpu_online(void);
+enum {
+    CSI_MACHINE_NAME_BYTES = 320
+};
+/* The machine, and which of its processes are seen here: two processes with
+ * the same name can ask for each other by process id. */
+void csi_machine_name(char out[CSI_MACHINE_NAME_BYTES]);
+int32_t csi_process_id(void);
+/* false: there is none of that id, or none that can be asked for. */
+bool csi_process_lives(int32_t id);
 
 typedef struct csi_mutex {
     pthread_mutex_t handle;

@@ -23,6 +23,9 @@ enum {
     POLL_MAX_NS = 50 * 1000 * 1000
 };
 
+/* For ranks that end with this one; a lost one's record never comes. */
+static const int64_t LAST_CALL_NS = 3000000000;
+
 typedef struct file_list {
     csi_stored_file *files; /* owned */
     int32_t n;
@@ -118,6 +121,7 @@ static cs_status wait_for(const csi_save_job *job, const char *path)
 {
     const int64_t deadline = csi_clock_ns() + (int64_t)(job->timeout_s * 1e9);
     int64_t pause = POLL_MIN_NS;
+    int64_t left_ns = 0;
 
     while (!csi_file_exists(path)) {
         CS_CHECK(csi_dir_exists(job->temporary), CS_ERR_PEER,
@@ -125,6 +129,11 @@ static cs_status wait_for(const csi_save_job *job, const char *path)
                  job->state.step);
         CS_CHECK(csi_clock_ns() < deadline, CS_ERR_PEER,
                  "%s: did not appear within %g s", path, job->timeout_s);
+        CS_CHECK(left_ns == 0 || csi_clock_ns() < left_ns + LAST_CALL_NS,
+                 CS_ERR_PEER, "%s: its rank is gone", path);
+        if (left_ns == 0 && atomic_load(&job->is_left)) {
+            left_ns = csi_clock_ns();
+        }
         csi_sleep_ns(pause);
         pause = pause < POLL_MAX_NS ? pause * 2 : POLL_MAX_NS;
     }

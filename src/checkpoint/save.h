@@ -16,11 +16,16 @@
 
 #include "manifest.h"
 
+#include <stdatomic.h>
+
 typedef struct csi_save_job {
     const cs_param_set *set; /* borrowed, as all up to recipe_hash */
     const int32_t *owner;    /* [graph parameters]: rank, -1 = nobody */
     int32_t rank, n_ranks;
     double timeout_s;
+    /* The rank goes away: others have little time left for their records. */
+    atomic_bool is_left;
+    atomic_bool is_done; /* its thread has nothing left to do */
     /* per item: values, first and second moment; NULL = not written here */
     const void *(*values)[3];
     char *recipe_hash; /* owned, as all below */

@@ -13,6 +13,7 @@
 
 #include "base/alloc.h"
 #include "base/checked.h"
+#include "base/clock.h"
 #include "base/file.h"
 #include "base/thread.h"
 
@@ -24,7 +25,8 @@
 #include <string.h>
 
 enum {
-    SNAPSHOT_ALIGN = 64
+    SNAPSHOT_ALIGN = 64,
+    WAIT_NS = 500 * 1000
 };
 
 struct cs_checkpoint_writer {
@@ -114,12 +116,24 @@ static void job_fini(csi_save_job *job)
     *job = (csi_save_job){0};
 }
 
+/* The thread may wait for ranks that are no more: it is told. */
+static void wait_for_thread(cs_checkpoint_writer *w)
+{
+    while (!atomic_load(&w->job.is_done)) {
+        if (cs_comm_is_aborted(w->world)) {
+            atomic_store(&w->job.is_left, true);
+        }
+        csi_sleep_ns(WAIT_NS);
+    }
+}
+
 /* This rank's part of the save under way; idle afterwards. */
 static cs_status join(cs_checkpoint_writer *w)
 {
     cs_status st = w->result;
 
     if (w->thread.started) {
+        wait_for_thread(w);
         st = csi_thread_join(&w->thread);
         w->thread = (csi_thread){0};
     } else if (st != CS_OK) {
@@ -132,13 +146,17 @@ static cs_status join(cs_checkpoint_writer *w)
 void cs_checkpoint_writer_destroy(cs_checkpoint_writer **writer)
 {
     cs_checkpoint_writer *w = *writer;
+    cs_error error;
 
     if (w == NULL) {
         return;
     }
+    atomic_store(&w->job.is_left, true);
+    cs_error_get(&error);
     if (w->is_saving && join(w) != CS_OK) {
         cs_log(CS_LOG_WARN, "checkpoint", "%s", cs_error_message());
     }
+    cs_error_set(&error);
     job_fini(&w->job);
     csi_free(w->owner);
     csi_free(w->values);
@@ -286,10 +304,13 @@ static cs_status prepare(cs_checkpoint_writer *w,
 
 static cs_status run_thread(void *arg)
 {
-    const csi_save_job *job = arg;
+    csi_save_job *job = arg;
 
     cs_error_set_rank(job->rank);
-    CS_TRY(csi_save_run(job));
+    const cs_status st = csi_save_run(job);
+
+    atomic_store(&job->is_done, true);
+    CS_TRY(st);
     return CS_OK;
 }
 

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* cornstarch explain, doctor: what needs no recipe. */
 #include "cornstarch/backend.h"
+#include "cornstarch/comm.h"
 #include "cornstarch/version.h"
 
 #include "base/alloc.h"
@@ -60,8 +61,11 @@ static void add_parts(const cli_options *o, csi_str *text)
     add_row(o, text, "mel", CS_HAVE_KISSFFT,
             "log-mel rows of an audio encoder (kissfft)");
     add_row(o, text, "cuda", false, "not offered");
-    add_row(o, text, "mpi", false,
-            "not offered; ranks are threads of one process (--ranks N)");
+    const bool has_mpi = cs_comm_processes_check() == CS_OK;
+    add_row(o, text, "mpi", has_mpi,
+            has_mpi ? "ranks as processes: mpirun -n N cornstarch train ..."
+                    : cs_error_message());
+    cs_error_clear();
 }
 
 cs_status cli_doctor(const cli_options *o, int *exit_status)

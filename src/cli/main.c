@@ -4,6 +4,7 @@
  * command prints goes to stdout, everything that went wrong to stderr, in one
  * sentence.
  */
+#include "cornstarch/comm.h"
 #include "cornstarch/log.h"
 #include "cornstarch/version.h"
 
@@ -156,6 +157,11 @@ static cs_status run(int argc, char **argv, int *exit_status)
     CS_TRY(cs_log_configure(level != NULL      ? level
                             : options.is_quiet ? "error"
                                                : "warn"));
+    CS_CHECK(command->run == cli_train || cs_comm_launch().n_processes == 1,
+             CS_ERR_ARG,
+             "%s runs in one process, and %s started %d: only train takes more",
+             command->name, cs_comm_launch().launcher,
+             cs_comm_launch().n_processes);
     CS_TRY(command->run(&options, exit_status));
     return check_stdout();
 }
@@ -182,8 +188,11 @@ int main(int argc, char **argv)
     const cs_status st = run(argc, argv, &exit_status);
     if (st != CS_OK) {
         (void)fflush(stdout);
-        cs_error_print(stderr, cs_log_enabled(CS_LOG_DEBUG, "cli"));
-        return cs_status_exit_code(st);
+        if (cs_comm_speaks()) {
+            cs_error_print(stderr, cs_log_enabled(CS_LOG_DEBUG, "cli"));
+        }
+        exit_status = cs_status_exit_code(st);
     }
+    cs_comm_leave(exit_status);
     return exit_status;
 }

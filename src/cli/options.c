@@ -5,6 +5,8 @@
  * recipe; a word that starts with `-` and is not in the table is an error that
  * names the nearest one.
  */
+#include "cornstarch/comm.h"
+
 #include "base/alloc.h"
 #include "base/file.h"
 #include "base/str.h"
@@ -43,7 +45,8 @@ typedef struct option_row {
 
 static const option_row OPTIONS[] = {
     {"--ranks", "train forward plan simulate inspect", "N", VALUE_INT32,
-     FIELD(n_ranks), "ranks as threads of this process; default 1"},
+     FIELD(n_ranks),
+     "ranks as threads of this process; default 1 (mpirun: as started)"},
     {"-o", "train", "DIR", VALUE_TEXT, FIELD(output),
      "run folder instead of <output_dir>/<name>"},
     {"-o", "plan profile", "FILE", VALUE_TEXT, FIELD(output), "file to write"},
@@ -254,7 +257,6 @@ cs_status cli_parse(const cli_command *command, int argc, char **argv,
         .command = command->name,
         .max_new_tokens = 128,
         .top_p = 1.0,
-        .n_ranks = 1,
     };
 
     for (int i = 2; i < argc && !o.is_help; i++) {
@@ -276,6 +278,9 @@ cs_status cli_parse(const cli_command *command, int argc, char **argv,
             value = argv[++i];
         }
         CS_TRY(set_value(row, value, &o));
+    }
+    if (o.n_ranks == 0) {
+        o.n_ranks = cs_comm_launch().n_processes;
     }
     CS_CHECK(!o.resume || !o.overwrite, CS_ERR_ARG,
              "--resume and --overwrite exclude each other");

@@ -64,11 +64,17 @@ static void add_result(const cli_options *o, const char *folder,
 /* The command that goes on, with what the one that was given said. */
 static void add_resume_command(const cli_options *o, csi_str *text)
 {
-    csi_str_addf(text, "go on with: cornstarch train %s", o->words[0]);
+    const cs_launch launch = cs_comm_launch();
+
+    csi_str_add(text, "go on with: ");
+    if (launch.n_processes > 1) {
+        csi_str_addf(text, "%s -n %d ", launch.launcher, launch.n_processes);
+    }
+    csi_str_addf(text, "cornstarch train %s", o->words[0]);
     if (o->output != NULL) {
         csi_str_addf(text, " -o %s", o->output);
     }
-    if (o->n_ranks > 1) {
+    if (o->n_ranks > 1 && launch.n_processes == 1) {
         csi_str_addf(text, " --ranks %d", o->n_ranks);
     }
     if (o->n_threads > 0) {
@@ -143,14 +149,24 @@ static cs_status print_result(const cli_options *o, const cs_config *config,
     return st;
 }
 
-cs_status cli_train(const cli_options *o, int *exit_status)
+typedef struct train_job {
+    const cli_options *o;
+    int *exit_status;
+} train_job;
+
+/* In every process that was started together with this one. */
+static cs_status train_in(cs_comm *processes, void *opaque)
 {
+    const train_job *job = opaque;
+    const cli_options *o = job->o;
+    const bool speaks = cs_comm_speaks();
     cs_config *config = NULL;
     char *folder = NULL;
     cs_train_result result = {0};
     cs_status st = CS_OK;
 
     CS_TRY(cli_load_recipe(o, &config));
+    cs_comm_set_peer_timeout(processes, config->parallel.peer_timeout_s);
     CS_TRY_GOTO(done, cli_run_folder(o, config, &folder));
     const cs_train_options options = {
         .config = config,
@@ -165,18 +181,28 @@ cs_status cli_train(const cli_options *o, int *exit_status)
         .overwrite = o->overwrite,
         .is_dry_run = o->is_dry_run,
         .quiet = o->is_quiet,
-        .progress = o->is_quiet || o->is_json ? NULL : stdout,
+        .progress = o->is_quiet || o->is_json || !speaks ? NULL : stdout,
+        .processes = processes,
     };
-    catch_signals();
     CS_TRY_GOTO(done, cs_train(&options, &result));
-    CS_TRY_GOTO(done, print_result(o, config, folder, &result));
+    if (speaks) {
+        CS_TRY_GOTO(done, print_result(o, config, folder, &result));
+    }
     if (result.stopped_by_signal != 0) {
-        *exit_status = 128 + result.stopped_by_signal;
+        *job->exit_status = 128 + result.stopped_by_signal;
     }
 done:
     csi_free(folder);
     cs_config_destroy(&config);
     return st;
+}
+
+cs_status cli_train(const cli_options *o, int *exit_status)
+{
+    train_job job = {.o = o, .exit_status = exit_status};
+
+    catch_signals();
+    return cs_comm_processes_run(train_in, &job);
 }
 
 static void add_counts(const cli_options *o, const char *name, bool is_first,

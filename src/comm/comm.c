@@ -128,6 +128,11 @@ void cs_comm_abort(cs_comm *comm)
     comm->ops->abort(comm, &error);
 }
 
+bool cs_comm_is_aborted(cs_comm *comm)
+{
+    return comm->ops->is_aborted(comm);
+}
+
 /* What travels of an error: no frames, which point into one process. */
 typedef struct agreed_error {
     cs_status status;

@@ -76,13 +76,18 @@ static cs_status open_module(void)
     return CS_OK;
 }
 
-static cs_status find_module(const cs_launch *launch)
+cs_status cs_comm_processes_check(void)
 {
     csi_mutex_lock(&opening);
     const cs_status st = open_module();
 
     csi_mutex_unlock(&opening);
-    CS_CHECK(st == CS_OK, CS_ERR_DEVICE,
+    return st;
+}
+
+static cs_status find_module(const cs_launch *launch)
+{
+    CS_CHECK(cs_comm_processes_check() == CS_OK, CS_ERR_DEVICE,
              "%s started %d processes, and this program cannot join them: %s",
              launch->launcher, launch->n_processes, cs_error_message());
     return CS_OK;

@@ -23,6 +23,7 @@ typedef struct csi_evaluation {
 
 typedef struct csi_run {
     const cs_train_options *options;
+    cs_comm *processes; /* borrowed; NULL = this one is alone */
     const cs_config *config;
     cs_graph *graph; /* owned, as all below */
     cs_tokenizer *tokenizer;
@@ -81,6 +82,7 @@ typedef struct csi_rank {
     int64_t step_start_ns;
     double step_s;
     bool wants_stop, wants_save; /* agreed */
+    int stop_signal;             /* agreed: why it wants to stop */
     bool stopped_early;
     bool has_bad_evaluation; /* agreed: a sample of it cannot be read */
 } csi_rank;
@@ -98,6 +100,20 @@ void csi_run_destroy(csi_run *run);
  * [microbatch * n_modules + module]. [out,own] csi_free. */
 CS_NODISCARD cs_status csi_plan_work(const cs_graph *graph,
                                      const cs_batch_plan *plan, cs_work **out);
+
+/* processes.c: what several processes have to agree on; nothing to do for one.
+ * Processes: all of these are collective. */
+bool csi_is_first_process(const csi_run *run); /* not collective */
+/* Program, recipe and options; index; plan: the same everywhere, else ARG. */
+CS_NODISCARD cs_status csi_processes_check_start(const csi_run *run);
+CS_NODISCARD cs_status csi_processes_check_data(const csi_run *run);
+CS_NODISCARD cs_status csi_processes_check_plan(const csi_run *run);
+/* Process 0 works alone first: it writes what the others then find. */
+CS_NODISCARD cs_status csi_processes_in_turn(csi_run *run,
+                                             cs_status (*work)(csi_run *run));
+/* run->n_cores: of all processes together. */
+CS_NODISCARD cs_status csi_processes_count_cores(csi_run *run);
+CS_NODISCARD cs_status csi_processes_share_result(csi_run *run);
 
 /* rank.c */
 CS_NODISCARD cs_status csi_rank_main(cs_comm *world, void *run);

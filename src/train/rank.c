@@ -312,7 +312,7 @@ static cs_status book_result(csi_rank *r)
     if (csi_is_main(r)) {
         result->steps = r->state.step;
         result->skipped_samples = r->state.skipped_samples;
-        result->stopped_by_signal = r->wants_stop ? csi_signal_stop() : 0;
+        result->stopped_by_signal = r->stop_signal;
         result->stopped_early = r->stopped_early;
         result->product_s = op_s[CS_OP_PRODUCT];
         result->attention_s = op_s[CS_OP_ATTENTION];

@@ -50,7 +50,7 @@ static cs_status open_dataset(csi_run *run, const cs_dataset_config *files,
         .files = files,
         .n_files = n_files,
         .index_folder = folder,
-        .quiet = run->options->quiet,
+        .quiet = run->options->quiet || !csi_is_first_process(run),
     };
     CS_TRY_GOTO(done, csi_dir_create(folder));
     CS_TRY_GOTO(done, cs_dataset_open(&options, out));
@@ -196,8 +196,9 @@ cs_status csi_run_create(csi_run *run, const cs_train_options *options)
     const cs_config *c = options->config;
 
     run->options = options;
+    run->processes = options->processes;
     run->config = c;
-    run->n_cores = csi_cpu_count();
+    CS_TRY(csi_processes_count_cores(run));
     run->n_threads = options->n_threads > 0 ? options->n_threads
                      : options->n_ranks > 1 ? 1
                                             : run->n_cores;
@@ -208,10 +209,12 @@ cs_status csi_run_create(csi_run *run, const cs_train_options *options)
     run->folder[strlen(run->folder) - 2] = '\0';
     CS_TRY(cs_zoo_build(c, &run->graph));
     CS_TRY(open_tokenizer(run));
-    CS_TRY(open_data(run));
+    CS_TRY(csi_processes_in_turn(run, open_data));
+    CS_TRY(csi_processes_check_data(run));
     set_batch(run);
     CS_TRY(load_costs(run));
     CS_TRY(make_plan(run));
+    CS_TRY(csi_processes_check_plan(run));
     run->settings.n_replicas = run->plan->dp;
     memcpy(run->plan->recipe_hash, run->recipe_hash,
            sizeof run->plan->recipe_hash);

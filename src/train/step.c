@@ -17,7 +17,8 @@
 #include <string.h>
 
 enum {
-    MAX_NON_FINITE_IN_A_ROW = 5
+    MAX_NON_FINITE_IN_A_ROW = 5,
+    MAX_SIGNAL = 64
 };
 
 static cs_status on_gradient_norm(csi_rank *r)
@@ -140,6 +141,23 @@ static cs_status drop_bad(csi_rank *r, const cs_batch_plan *plan,
     return CS_OK;
 }
 
+/* Ranks that are processes need not have got the same signal: the lowest. */
+static cs_status agree_on_signal(csi_rank *r)
+{
+    double seen[MAX_SIGNAL + 1] = {0};
+    const int own = csi_signal_stop();
+
+    if (own > 0 && own <= MAX_SIGNAL) {
+        seen[own] = 1.0;
+    }
+    CS_TRY(cs_comm_all_reduce(r->world, seen, MAX_SIGNAL + 1, CS_F64));
+    r->wants_stop = true;
+    for (int i = MAX_SIGNAL; i > 0; i--) {
+        r->stop_signal = seen[i] > 0.0 ? i : r->stop_signal;
+    }
+    return CS_OK;
+}
+
 static cs_status exchange(csi_rank *r, const cs_batch_plan *plan,
                           const cs_error *error)
 {
@@ -148,10 +166,12 @@ static cs_status exchange(csi_rank *r, const cs_batch_plan *plan,
     for (int64_t i = 0; i < n; i++) {
         r->flags[i] = i < plan->n_samples && r->bad[i] != 0 ? 1.0F : 0.0F;
     }
-    r->flags[n] = csi_is_main(r) && csi_signal_stop() != 0 ? 1.0F : 0.0F;
+    r->flags[n] = csi_signal_stop() != 0 ? 1.0F : 0.0F;
     r->flags[n + 1] = csi_is_main(r) && csi_signal_take_save() ? 1.0F : 0.0F;
     CS_TRY(cs_comm_all_reduce(r->world, r->flags, n + 2, CS_F32));
-    r->wants_stop = r->wants_stop || r->flags[n] > 0.0F;
+    if (r->flags[n] > 0.0F && !r->wants_stop) {
+        CS_TRY(agree_on_signal(r));
+    }
     r->wants_save = r->wants_save || r->flags[n + 1] > 0.0F;
     for (int64_t i = 0; i < plan->n_samples; i++) {
         if (r->flags[i] > 0.0F &&

@@ -160,6 +160,17 @@ done:
     return st;
 }
 
+/* The run folder as the ranks expect it; of several processes, the first one
+ * writes it. */
+static cs_status prepare_run(csi_run *run)
+{
+    if (csi_is_first_process(run)) {
+        CS_TRY(prepare_run_folder(run->options));
+        CS_TRY(write_run_files(run));
+    }
+    return CS_OK;
+}
+
 static cs_status describe_run(const csi_run *run)
 {
     FILE *out = run->options->progress;
@@ -190,30 +201,46 @@ done:
     return st;
 }
 
+/* Ranks are the processes that were started, or threads of this one. */
+static cs_status run_ranks(csi_run *run)
+{
+    const cs_train_options *o = run->options;
+    cs_status st = CS_OK;
+
+    csi_signal_begin();
+    if (o->processes != NULL && o->processes->n_ranks > 1) {
+        st = csi_rank_main(o->processes, run);
+        o->processes->timeout_s = CS_COMM_FOREVER_S;
+    } else {
+        st = cs_comm_local_run(o->n_ranks,
+                               run->config->parallel.action_timeout_s,
+                               csi_rank_main, run);
+    }
+    csi_signal_end();
+    return st;
+}
+
 cs_status cs_train(const cs_train_options *options, cs_train_result *result)
 {
     cs_status st = CS_OK;
-    csi_run run = {.options = options};
+    csi_run run = {.options = options, .processes = options->processes};
+    const bool is_first = csi_is_first_process(&run);
 
     csi_signal_reset();
     run.result.first_loss = NAN;
     run.result.last_loss = NAN;
-    CS_TRY_GOTO(done, check_run_folder(options));
+    CS_TRY_GOTO(done, csi_processes_check_start(&run));
+    CS_TRY_GOTO(done, is_first ? check_run_folder(options) : CS_OK);
     CS_TRY_GOTO(done, csi_run_create(&run, options));
     CS_TRY_GOTO(done, cs_weights_check(run.graph));
-    CS_TRY_GOTO(done, describe_run(&run));
+    CS_TRY_GOTO(done, is_first ? describe_run(&run) : CS_OK);
     if (options->is_dry_run) {
         goto done;
     }
-    CS_TRY_GOTO(done, prepare_run_folder(options));
-    CS_TRY_GOTO(done, write_run_files(&run));
-    csi_signal_begin();
-    st = cs_comm_local_run(options->n_ranks,
-                           run.config->parallel.action_timeout_s, csi_rank_main,
-                           &run);
-    csi_signal_end();
-    CS_TRY_GOTO(done, st);
-    CS_TRY_GOTO(done, csi_write_report(&run));
+    CS_TRY_GOTO(done, csi_processes_in_turn(&run, prepare_run));
+    CS_TRY_GOTO(done, run_ranks(&run));
+    CS_TRY_GOTO(done, is_first ? csi_write_report(&run) : CS_OK);
+    CS_TRY_GOTO(done, csi_processes_share_result(&run));
     *result = run.result;
 done:
     csi_run_destroy(&run);

@@ -98,6 +98,17 @@ static void abort_world(cs_comm *comm, const cs_error *error)
     csi_mutex_unlock(&world->mutex);
 }
 
+static bool is_aborted(cs_comm *comm)
+{
+    csi_world *const world = csi_local_group(comm)->world;
+
+    csi_mutex_lock(&world->mutex);
+    const bool answer = world->is_aborted;
+
+    csi_mutex_unlock(&world->mutex);
+    return answer;
+}
+
 static void free_group(csi_group *group)
 {
     if (group == NULL) {
@@ -161,6 +172,7 @@ static const cs_comm_ops LOCAL_OPS = {
     .test = csi_local_test,
     .wait = csi_local_wait,
     .abort = abort_world,
+    .is_aborted = is_aborted,
     .destroy = destroy_comm,
 };
 

@@ -69,6 +69,7 @@ static cs_status run_in(cs_comm *comm, cs_rank_fn body, void *arg, bool *speaks)
 
     CS_TRY(csi_mpi_watch_start(world));
     cs_error_set_rank(comm->rank);
+    csi_mpi_find_neighbours(comm);
     cs_status st = body(comm, arg);
 
     if (st != CS_OK) {

@@ -22,9 +22,11 @@
 enum {
     TAG_CONTROL = 2,
     SIGNS_PER_TIMEOUT = 8,
-    EXIT_LOST_PEER = 4
+    EXIT_LOST_PEER = 4,
+    NOBODY = -1 /* the rank that aborted could not say so itself */
 };
 
+static const double TIME_TO_END_S = 10.0;
 static const double LONGEST_ROUND_S = 0.5;
 /* Others wait for the answers of a rank that computes. */
 static const double ABORTED_ROUND_S = 0.005;
@@ -125,6 +127,9 @@ cs_status csi_mpi_fail_aborted(csi_mpi_world *world)
     const char *const message = world->abort_error.message;
 
     csi_mpi_drain(world);
+    if (world->aborting_rank == NOBODY) {
+        return CS_FAIL(CS_ERR_PEER, "%s", message);
+    }
     return CS_FAIL(CS_ERR_PEER, "rank %d: %s", world->aborting_rank,
                    message[0] != '\0' ? message : "ended the run");
 }
@@ -158,24 +163,25 @@ void csi_mpi_take_control(csi_mpi_world *world, int32_t source)
     }
 }
 
-static void lose(csi_mpi_world *world, int32_t rank)
+static void lose(csi_mpi_world *world, int32_t rank, bool is_gone)
 {
     csi_mpi_peer *const peer = &world->peers[rank];
+    cs_error error = {.status = CS_ERR_PEER, .rank = world->rank};
 
-    (void)CS_FAIL(CS_ERR_PEER, "gave no sign of life for %g s: it is lost",
-                  world->peer_timeout_s);
-    cs_error error;
-    cs_error_get(&error);
-    cs_error_clear();
-    error.rank = rank;
+    (void)(is_gone ? snprintf(error.message, sizeof error.message,
+                              "rank %d is lost: its process %d ended", rank,
+                              peer->process_id)
+                   : snprintf(error.message, sizeof error.message,
+                              "rank %d is lost: no sign of life for %g s", rank,
+                              world->peer_timeout_s));
     peer->is_lost = true;
     write_control(&peer->farewell, CSI_MPI_FAREWELL, CS_ERR_PEER, &error);
-    note_abort(world, rank, &error);
+    note_abort(world, NOBODY, &error);
 }
 
 /* A watch that did not run for a while itself (a stopped process, a machine
  * asleep) knows nothing of the others. */
-static void look_for_lost(csi_mpi_world *world)
+static void look_for_lost(csi_mpi_world *world, int64_t round_ns)
 {
     const int64_t now_ns = csi_clock_ns();
     const int64_t timeout_ns = (int64_t)(world->peer_timeout_s * 1e9);
@@ -183,28 +189,29 @@ static void look_for_lost(csi_mpi_world *world)
 
     for (int32_t r = 0; r < world->n_ranks; r++) {
         csi_mpi_peer *const peer = &world->peers[r];
+        const bool is_gone =
+            peer->process_id != 0 && !csi_process_lives(peer->process_id);
         if (was_away) {
             peer->heard_ns = now_ns;
-        } else if (r != world->rank && !peer->is_lost && !peer->has_left &&
-                   now_ns - peer->heard_ns > timeout_ns) {
-            lose(world, r);
+        }
+        if (r != world->rank && !peer->is_lost && !peer->has_left &&
+            (is_gone || now_ns - peer->heard_ns > timeout_ns - round_ns)) {
+            lose(world, r, is_gone);
         }
     }
     world->watched_ns = now_ns;
 }
 
-/* After an abort a rank has as long to come to its end as a peer has to be
- * heard; then it computes or hangs, and the job is ended around it. */
+/* After an abort a rank has so long to come to its end; then it computes or
+ * hangs, and the job is ended around it. */
 static void end_if_stuck(csi_mpi_world *world)
 {
     const double since_s = (double)(csi_clock_ns() - world->aborted_ns) * 1e-9;
 
-    if (world->is_aborted && !world->is_leaving &&
-        since_s > world->peer_timeout_s) {
+    if (world->is_aborted && !world->is_leaving && since_s > TIME_TO_END_S) {
         cs_log(CS_LOG_ERROR, "comm",
-               "rank %d does not come to its end %g s after rank %d: %s",
-               world->rank, world->peer_timeout_s, world->aborting_rank,
-               world->abort_error.message);
+               "rank %d does not come to its end within %g s of: %s",
+               world->rank, TIME_TO_END_S, world->abort_error.message);
         (void)MPI_Abort(world->comm, EXIT_LOST_PEER);
     }
 }
@@ -228,7 +235,7 @@ static cs_status run_watch(void *opaque)
             (void)csi_mpi_abort_self(world, st);
         }
         say_alive(world);
-        look_for_lost(world);
+        look_for_lost(world, round_ns);
         end_if_stuck(world);
         (void)csi_cond_wait_until(&world->cond, &world->mutex,
                                   csi_clock_ns() + round_ns);
@@ -264,13 +271,12 @@ void csi_mpi_watch_stop(csi_mpi_world *world)
 static bool all_have_left(csi_mpi_world *world)
 {
     const double since_s = (double)(csi_clock_ns() - world->aborted_ns) * 1e-9;
-    const bool gives_up =
-        world->is_aborted && since_s > 2.0 * world->peer_timeout_s;
+    const bool gives_up = world->is_aborted && since_s > 2.0 * TIME_TO_END_S;
 
     for (int32_t r = 0; r < world->n_ranks; r++) {
         csi_mpi_peer *const peer = &world->peers[r];
         if (r != world->rank && !peer->has_left && !peer->is_lost && gives_up) {
-            lose(world, r);
+            lose(world, r, false);
         }
         if (r != world->rank && !peer->has_left && !peer->is_lost) {
             return false;

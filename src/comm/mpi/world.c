@@ -88,6 +88,17 @@ static void abort_world(cs_comm *comm, const cs_error *error)
     csi_mutex_unlock(&world->mutex);
 }
 
+static bool is_aborted(cs_comm *comm)
+{
+    csi_mpi_world *const world = csi_mpi_group_of(comm)->world;
+
+    csi_mutex_lock(&world->mutex);
+    const bool answer = world->is_aborted;
+
+    csi_mutex_unlock(&world->mutex);
+    return answer;
+}
+
 static void set_peer_timeout(cs_comm *comm, double seconds)
 {
     csi_mpi_world *const world = csi_mpi_group_of(comm)->world;
@@ -202,6 +213,7 @@ static const cs_comm_ops MPI_OPS = {
     .test = csi_mpi_test,
     .wait = csi_mpi_wait,
     .abort = abort_world,
+    .is_aborted = is_aborted,
     .set_peer_timeout = set_peer_timeout,
     .destroy = destroy_comm,
 };

@@ -129,6 +129,7 @@ typedef struct csi_mpi_control {
 typedef struct csi_mpi_peer {
     int64_t heard_ns; /* last sign of life */
     bool is_lost, has_left;
+    int32_t process_id;                /* 0 = on another machine */
     csi_mpi_control farewell;          /* when it has left or is lost */
     MPI_Request alive, abort, parting; /* to it, under way */
     int32_t next_payload_tag;
@@ -235,6 +236,9 @@ cs_status csi_mpi_fail_aborted(csi_mpi_world *world);
 /* Without the mutex: the thread that gives and wants signs of life. */
 CS_NODISCARD cs_status csi_mpi_watch_start(csi_mpi_world *world);
 void csi_mpi_watch_stop(csi_mpi_world *world);
+/* Ranks on this machine, whose end is seen at once; without this, by missing
+ * signs of life. Collective. */
+void csi_mpi_find_neighbours(cs_comm *comm);
 /* Without the mutex: waits for all that live; the status and the sentence that
  * all return. */
 cs_status csi_mpi_part(csi_mpi_world *world, cs_status status);

@@ -20,7 +20,7 @@ export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1
 mpi() {
     local n=$1
     shift
-    mpirun --quiet --oversubscribe --bind-to none -n "$n" "$@"
+    timeout -k 5 150 mpirun --quiet --oversubscribe --bind-to none -n "$n" "$@"
 }
 
 work=$(mktemp -d)
