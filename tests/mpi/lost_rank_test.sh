@@ -38,7 +38,7 @@ lose() {
     [ "$status" != 0 ]
     [ $((($(date +%s%N) - begin) / 1000000000)) -le "$seconds" ]
     [ "$(cat status$speaker 2>/dev/null || echo 4)" = 4 ]
-    for i in $(seq 100); do # mpirun ends a little before the others
+    for _ in $(seq 100); do # mpirun ends a little before the others
         kill -0 "$(cat pid0)" "$(cat pid1)" "$(cat pid2)" 2>/dev/null || break
         sleep 0.1
     done

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 # Sourced by tests of ranks as processes. Skips loudly where there is no
 # mpirun, or where this program was built without its module of MPI.
+export SOURCE
 SOURCE=$(cd "$(dirname "${BASH_SOURCE[0]}")/../../.." && pwd)
 if ! command -v mpirun >/dev/null; then
     echo 'skipped: there is no mpirun on this machine' >&2
@@ -25,4 +26,4 @@ mpi() {
 
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
-cd "$work"
+cd "$work" || exit
