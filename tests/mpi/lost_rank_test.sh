@@ -49,9 +49,9 @@ lose() {
 
 "${train[@]}" -o whole --ranks 3 --quiet >/dev/null
 for rank in 0 1 2; do
-    lose $rank KILL 'its process [0-9]* ended' 12
+    lose $rank KILL 'its process [0-9]* ended' 20
     mpi 3 "${train[@]}" -o lost --resume --quiet >/dev/null
     diff <(losses whole) <(losses lost)
     cmp {whole,lost}/model/language_model/model.safetensors
 done
-lose 1 STOP 'no sign of life for 2 s' 15 parallel.peer_timeout_s=2
+lose 1 STOP 'no sign of life for 2 s' 25 parallel.peer_timeout_s=2
